@@ -1,0 +1,1 @@
+"""Learned policies; empty until the first agent lands."""

@@ -1,0 +1,1 @@
+"""Training runs; empty until the first agent lands."""
