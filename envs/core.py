@@ -1,0 +1,234 @@
+"""The core of both environments: a batch of clusters with actions, observations, rewards and plans.
+
+``AutoscaleEnv`` is the batch of one and ``AutoscaleVectorEnv`` the batch of many; neither adds physics.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from podgym.envs.actions import ActionDecoder
+from podgym.envs.config import EnvConfig
+from podgym.envs.observation import ObservationLayout, Scales, write_observation
+from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner
+from podgym.envs.simulator.cluster import SimulatedClusters, stream_seeds
+from podgym.envs.simulator.compile import kernel, machine_code
+from podgym.envs.simulator.engine import advance_cluster, decide_all
+from podgym.envs.simulator.records import World
+from podgym.envs.totals import INFO_KEYS, add_up
+from podgym.envs.workloads import make_workload
+from podgym.envs.workloads.profile import LoadProfile, Workload
+from podgym.errors import InputError
+
+DEFAULT_EPISODE_S = 3600.0
+_REWARD = list(INFO_KEYS).index("reward")
+
+
+@kernel
+def _step(
+    world: World,
+    wanted: NDArray[np.int64],
+    quotas: NDArray[np.float64],
+    scales: Scales,
+    plan: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    observation: NDArray[np.float32],
+    totals: NDArray[np.float64],
+) -> int:
+    """Decide, advance, add up and observe; returns the first cluster without a finite reward, or -1."""
+    decide_all(world, wanted, quotas)
+    broken = -1
+    for b in range(world.clusters.shape[0]):
+        advance_cluster(world, b)
+        add_up(world, scales.visits, plan, weights, totals, b)
+        write_observation(world, scales, plan, observation, b)
+        if not math.isfinite(totals[b, _REWARD]) and broken < 0:
+            broken = b
+    return broken
+
+
+@kernel
+def _look(
+    world: World, scales: Scales, plan: NDArray[np.float64], observation: NDArray[np.float32], b: int
+) -> None:
+    observation[b] = 0.0
+    write_observation(world, scales, plan, observation, b)
+
+
+@kernel
+def _add_up_all(
+    world: World,
+    visits: NDArray[np.float64],
+    plan: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    totals: NDArray[np.float64],
+) -> None:
+    for b in range(world.clusters.shape[0]):
+        add_up(world, visits, plan, weights, totals, b)
+
+
+def open_workload(config: EnvConfig) -> Workload:
+    """Return the workload that a configuration names."""
+    return make_workload(config.workload, **config.workload_options)
+
+
+class _Codes(NamedTuple):
+    """Compiled code of the two kernels that every step and every reset calls."""
+
+    step: Callable[..., int]
+    look: Callable[..., None]
+
+
+class AutoscaleCore:
+    """A batch of episodes. Arrays are reused from step to step; whoever hands them on copies them."""
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        num_envs: int = 1,
+        *,
+        workload: Workload | None = None,
+        planner: Planner | None = None,
+    ) -> None:
+        """Open the workload and allocate the batch.
+
+        Raises:
+            InputError: a bad configuration, or an episode longer than the workload.
+        """
+        self.config = config
+        self.workload = workload if workload is not None else open_workload(config)
+        self.planner: Planner = planner if planner is not None else DefaultPlanner()
+        self.episode_steps = _episode_steps(config, self.workload)
+        self.clusters = SimulatedClusters(config.cluster, num_envs)
+        self.shadow = SimulatedClusters(config.cluster, num_envs) if config.reward.relative_to_plan else None
+        self.decoder = ActionDecoder(config.action, config.cluster)
+        self.layout = ObservationLayout(config.observation, config.cluster)
+        services = len(config.cluster.services)
+        self.weights = np.array(config.reward.all_weights())  # (reward terms,)
+        self.plan = np.zeros((num_envs, services, 3))  # replicas, cores, bytes
+        self.plans: list[NDArray[np.float64]] = [np.zeros((1, services, 3))] * num_envs
+        self.observation = np.zeros((num_envs, self.layout.size), dtype=np.float32)
+        self.totals = np.zeros((num_envs, len(INFO_KEYS)))
+        self.shadow_totals = np.zeros_like(self.totals)
+        self.steps = np.zeros(num_envs, dtype=np.int64)
+        self.profiles: list[LoadProfile | None] = [None] * num_envs
+        services_config = config.cluster.services
+        self._first_wanted = np.array([service.initial_replicas for service in services_config])
+        self._first_quotas = np.array([astuple(service.quota) for service in services_config])
+        self.wanted = np.tile(self._first_wanted, (num_envs, 1))  # (num_envs, num_services) replicas
+        self.quotas = np.tile(self._first_quotas, (num_envs, 1, 1))  # (num_envs, num_services, 4)
+        self._plans_change = False
+        self._codes = self._compile()
+        self._plan_steps = max(round(PLAN_PERIOD_S / config.cluster.control_interval_s), 1)
+
+    def _compile(self) -> "_Codes":
+        world, scales = self.clusters.world, self.layout.scales
+        return _Codes(
+            step=machine_code(
+                _step, world, self.wanted, self.quotas, scales, self.plan, self.weights, self.observation,
+                self.totals,
+            ),
+            look=machine_code(_look, world, scales, self.plan, self.observation, 0),
+        )  # fmt: skip
+
+    @property
+    def duration_s(self) -> float:
+        """Length of an episode."""
+        return self.episode_steps * self.config.cluster.control_interval_s
+
+    def reset(self, index: int, rng: np.random.Generator) -> None:
+        """Start an episode in one environment, with everything random drawn from ``rng``."""
+        profile = self.workload.sample(rng, self.duration_s)
+        words = stream_seeds(rng)
+        self.profiles[index] = profile
+        self.clusters.reset(index, profile, words)
+        self.plans[index] = self.planner.plan(self.config.cluster, profile, self.duration_s)
+        self.plan[index] = self.plans[index][0]
+        self._plans_change |= len(self.plans[index]) > 1
+        self.wanted[index] = self._first_wanted
+        self.quotas[index] = self._first_quotas
+        self.steps[index] = 0
+        self.totals[index] = 0.0
+        if self.shadow is not None:
+            self.shadow.reset(index, profile, words)
+        self._codes.look(self.clusters.world, self.layout.scales, self.plan, self.observation, index)
+
+    def step(self, actions: ArrayLike) -> None:
+        """Check the actions, apply them, and let one control interval pass."""
+        self.decoder.decode(actions, self.wanted, self.quotas, self.plan)
+        self.advance()
+
+    def advance(self) -> None:
+        """Let one control interval pass with what is ``wanted`` and its ``quotas``."""
+        if self.shadow is not None:
+            self._advance_shadow(self.shadow)
+        self.steps += 1
+        if self._plans_change:
+            self._renew_plans()
+        broken = self._codes.step(
+            self.clusters.world, self.wanted, self.quotas, self.layout.scales, self.plan, self.weights,
+            self.observation, self.totals,
+        )  # fmt: skip
+        if broken >= 0:
+            raise FloatingPointError(f"reward of environment {broken} is not finite; please report the seed.")
+        if self.shadow is not None:
+            self.totals[:, _REWARD] -= self.shadow_totals[:, _REWARD]
+
+    def _renew_plans(self) -> None:
+        due = np.flatnonzero(self.steps % self._plan_steps == 0)
+        for index in due:
+            plans = self.plans[index]
+            if len(plans) > 1:
+                self.plan[index] = plans[min(int(self.steps[index]) // self._plan_steps, len(plans) - 1)]
+
+    def _advance_shadow(self, shadow: SimulatedClusters) -> None:
+        _, quotas = shadow.wanted()
+        ratios = self.decoder.ratios
+        quotas[:, :, 0] = self.plan[:, :, 1]
+        quotas[:, :, 1] = self.plan[:, :, 1] * ratios[:, 0]
+        quotas[:, :, 2] = self.plan[:, :, 2]
+        quotas[:, :, 3] = self.plan[:, :, 2] * ratios[:, 1]
+        bounds = self.decoder.bounds
+        wanted = np.clip(np.rint(self.plan[:, :, 0]).astype(np.int64), bounds[:, 0], bounds[:, 1])
+        shadow.decide(wanted, quotas)
+        shadow.advance()
+        _add_up_all(shadow.world, self.layout.scales.visits, self.plan, self.weights, self.shadow_totals)
+
+    @property
+    def rewards(self) -> NDArray[np.float64]:
+        """Reward of the last step, (num_envs,)."""
+        return self.totals[:, _REWARD]
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Which episodes have reached their time limit, (num_envs,)."""
+        result: NDArray[np.bool_] = self.steps >= self.episode_steps
+        return result
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Masks of the choices of the next action, (num_envs, sum of the choices)."""
+        return self.decoder.masks(self.wanted, self.quotas, self.plan)
+
+
+def _episode_steps(config: EnvConfig, workload: Workload) -> int:
+    interval_s = config.cluster.control_interval_s
+    longest = workload.max_duration_s
+    wanted = config.episode_s
+    if wanted is None:
+        scenario_s = getattr(workload, "duration_s", DEFAULT_EPISODE_S)
+        wanted = min(float(scenario_s), longest)
+    steps = math.floor(wanted / interval_s + 1e-9)
+    if steps * interval_s > longest + 1e-6:
+        raise InputError(
+            f"an episode of {wanted:g} s is longer than what workload {workload.name!r} can give "
+            f"({longest:g} s); lower episode_s or choose a longer trace or part."
+        )
+    if steps < 1:
+        raise InputError(
+            f"an episode of {wanted:g} s is shorter than one control interval ({interval_s:g} s)."
+        )
+    return steps

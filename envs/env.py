@@ -1,0 +1,188 @@
+"""``AutoscaleEnv``: one cluster as a Gymnasium environment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from podgym.envs.cluster import ClusterObservation, ServiceDecision
+from podgym.envs.config import EnvConfig, override
+from podgym.envs.core import AutoscaleCore
+from podgym.envs.protocols import Planner
+from podgym.envs.simulator.cluster import merge_decisions
+from podgym.envs.simulator.constants import Provenance, provenance
+from podgym.envs.simulator.parameters import ClusterConfig
+from podgym.envs.simulator.records import INTERVAL_COLUMNS
+from podgym.envs.simulator.required import required_replicas
+from podgym.envs.simulator.world import visits_per_request
+from podgym.envs.totals import INFO_KEYS
+from podgym.envs.workloads.profile import LoadProfile, Workload
+from podgym.errors import InputError, unknown_name
+
+RENDER_MODES = ("ansi", "rgb_array")
+
+
+class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
+    """Decide replicas and quotas of the services of a simulated Kubernetes cluster.
+
+    A step is one control interval (15 s unless configured otherwise). The observation is what the
+    monitoring pipeline shows, scaled to fixed bounds; its layout is ``observation_names``. The action
+    depends on ``action.mode``, see ``ActionConfig``. The reward is a sum of named terms, see
+    ``RewardConfig``; every raw term is in ``info``. Episodes end only by truncation at their time limit;
+    the true problem is endless.
+
+    Args:
+        config: the configuration; ids registered by ``podgym`` bring their own.
+        render_mode: ``ansi`` (a line of text) or ``rgb_array`` (a figure of the episode so far).
+        workload: a workload object instead of the one that ``config`` names.
+        planner: makes the plans of an episode; default: what the services start with.
+        **changes: fields of ``EnvConfig`` to change, as nested mappings, for example
+            ``action={"mode": "absolute"}`` or ``cluster={"nodes": {"count": 8}}``.
+
+    Raises:
+        InputError: an unknown key (with the closest match) or a bad value.
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012  (Gymnasium's contract)
+
+    def __init__(
+        self,
+        config: EnvConfig | None = None,
+        render_mode: str | None = None,
+        *,
+        workload: Workload | None = None,
+        planner: Planner | None = None,
+        **changes: Any,  # noqa: ANN401
+    ) -> None:
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise unknown_name("render mode", render_mode, RENDER_MODES)
+        self.config = override(config if config is not None else EnvConfig(), changes)
+        self.render_mode = render_mode
+        self._core = AutoscaleCore(self.config, 1, workload=workload, planner=planner)
+        self.observation_space = cast(Any, self._core.layout.space)
+        self.action_space = cast(Any, self._core.decoder.space)
+        self._rendered: list[dict[str, float]] = []
+        self._started = False
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Name of each number of the observation, in order."""
+        return self._core.layout.names
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Names of the services, in the order of every per-service array."""
+        return tuple(service.name for service in self.config.cluster.services)
+
+    @property
+    def slo_response_time_s(self) -> NDArray[np.float64]:
+        """SLO of each service, (num_services,)."""
+        return self._core.layout.scales.slo_s
+
+    @property
+    def entry_share(self) -> NDArray[np.float64]:
+        """Share of the external requests that enters at each service, (num_services,)."""
+        shares = np.array([service.entry_share for service in self.config.cluster.services])
+        return np.asarray(shares / shares.sum())
+
+    @property
+    def visits(self) -> NDArray[np.float64]:
+        """Calls of each service per external request, (num_services,)."""
+        return visits_per_request(self.config.cluster)
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps until an episode is truncated."""
+        return self._core.episode_steps
+
+    @property
+    def profile(self) -> LoadProfile | None:
+        """Load of the present episode."""
+        return self._core.profiles[0]
+
+    @property
+    def cluster_config(self) -> ClusterConfig:
+        """The simulated cluster."""
+        return self.config.cluster
+
+    def provenance(self) -> list[Provenance]:
+        """Every constant of the simulated cluster with its value, unit and source."""
+        return list(provenance(self.config.cluster, "cluster."))
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """Start an episode; equal seeds give bitwise equal episodes. There are no options."""
+        super().reset(seed=seed)
+        if options:
+            raise unknown_name("reset option", next(iter(options)), ())
+        self._core.reset(0, self.np_random)
+        self._started = True
+        self._rendered = []
+        return self._core.observation[0].copy(), self._info()
+
+    def step(self, action: ArrayLike) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, float]]:
+        """Apply an action and let one control interval pass.
+
+        Raises:
+            InputError: an action outside the space, or no episode was started.
+        """
+        self._require_episode()
+        self._core.step(action)
+        return self._result()
+
+    def step_decisions(
+        self, decisions: Sequence[ServiceDecision]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, float]]:
+        """Apply a controller's decisions, one per service, and let one control interval pass."""
+        self._require_episode()
+        core = self._core
+        wanted, quotas = core.wanted[0].copy(), core.quotas[0].copy()
+        merge_decisions(self.config.cluster, decisions, wanted, quotas)
+        core.wanted[0], core.quotas[0] = wanted, quotas
+        core.advance()
+        return self._result()
+
+    def observe(self) -> ClusterObservation:
+        """Return what a controller may know: the monitoring pipeline's view of the cluster."""
+        self._require_episode()
+        return self._core.clusters.observe(0)
+
+    @property
+    def interval(self) -> dict[str, NDArray[np.float64]]:
+        """Report of the last control interval: one array (num_services,) per column."""
+        report = self._core.clusters.world.interval[0]
+        columns = {name: report[name].copy() for name in INTERVAL_COLUMNS}
+        columns["required_replicas"] = required_replicas(self.config.cluster, columns)
+        return columns
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Choices of the next action that have an effect of their own, for maskable policies."""
+        return np.asarray(self._core.action_masks()[0])
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """Show the episode so far in the mode chosen at construction."""
+        if self.render_mode is None:
+            gym.logger.warn("render() was called without a render_mode; choose one in gym.make.")
+            return None
+        from podgym.envs.render import draw_text, figure_pixels
+
+        if self.render_mode == "ansi":
+            return draw_text(self._info())
+        return figure_pixels(self._rendered, float(self.slo_response_time_s.max()))
+
+    def _require_episode(self) -> None:
+        if not self._started:
+            raise InputError("no episode was started; call reset() first.")
+
+    def _info(self) -> dict[str, float]:
+        return dict(zip(INFO_KEYS, self._core.totals[0].tolist(), strict=True))
+
+    def _result(self) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, float]]:
+        info = self._info()
+        if self.render_mode is not None:
+            self._rendered.append(info)
+        truncated = bool(self._core.steps[0] >= self._core.episode_steps)
+        return self._core.observation[0].copy(), info["reward"], False, truncated, info

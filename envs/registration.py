@@ -1,0 +1,27 @@
+"""The ids of ``podgym`` and their registration with Gymnasium.
+
+Importing this module costs nothing beyond Gymnasium: entry points are strings, resolved by ``gym.make``.
+"""
+
+import gymnasium as gym
+
+ENVIRONMENT_IDS: dict[str, str] = {
+    "podgym/HighLoad-v0": "high_load",
+    "podgym/Burst-v0": "burst",
+    "podgym/LowLoad-v0": "low_load",
+    "podgym/Trace-v0": "trace",
+    "podgym/Boutique-v0": "boutique",
+}
+"""Id and the function of ``podgym.envs.scenarios`` that makes its configuration."""
+
+
+def register_environments() -> None:
+    """Register every id; a second call changes nothing."""
+    for identifier, scenario in ENVIRONMENT_IDS.items():
+        if identifier not in gym.registry:
+            gym.register(
+                id=identifier,
+                entry_point="podgym.envs.make:make_env",
+                vector_entry_point="podgym.envs.make:make_vector_env",
+                kwargs={"scenario": scenario},
+            )
