@@ -1,0 +1,67 @@
+"""Controllers that are not learned, by name: ``make_controller("hpa", cpu_target_percent=60)``.
+
+``Controller`` is what they all are; ``podgym.baselines.hpa`` is Kubernetes' HPA as a library of its own.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from podgym.baselines.controller import Controller
+from podgym.errors import unknown_name
+
+__all__ = ["CONTROLLERS", "Controller", "controller_options", "make_controller"]
+
+
+def _lazy(module: str, name: str) -> Callable[[], Callable[..., Controller]]:
+    """Return a function that imports a controller class when it is asked for."""
+
+    def load() -> Callable[..., Controller]:
+        factory: Callable[..., Controller] = getattr(import_module(module), name)
+        return factory
+
+    return load
+
+
+CONTROLLERS: Mapping[str, Callable[[], Callable[..., Controller]]] = MappingProxyType(
+    {
+        "hpa": _lazy("podgym.baselines.hpa_controller", "HpaController"),
+        "static": _lazy("podgym.baselines.static", "StaticController"),
+    }
+)
+"""Controller name -> function that imports and returns its class."""
+
+
+def controller_options(name: str) -> tuple[str, ...]:
+    """Return the option names of a controller.
+
+    Raises:
+        InputError: there is no controller of this name.
+    """
+    return tuple(inspect.signature(_factory(name)).parameters)
+
+
+def make_controller(name: str, **options: Any) -> Controller:  # noqa: ANN401  (each has its own)
+    """Build a controller by name.
+
+    Args:
+        name: one of ``CONTROLLERS``.
+        **options: options of that controller (see its class).
+
+    Raises:
+        InputError: an unknown name or option, or an option value that cannot be used.
+    """
+    factory = _factory(name)
+    allowed = tuple(inspect.signature(factory).parameters)
+    for option in options:
+        if option not in allowed:
+            raise unknown_name(f"option of controller {name!r}", option, allowed)
+    return factory(**options)
+
+
+def _factory(name: str) -> Callable[..., Controller]:
+    if name not in CONTROLLERS:
+        raise unknown_name("controller", name, CONTROLLERS)
+    return CONTROLLERS[name]()

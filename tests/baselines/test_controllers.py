@@ -1,0 +1,48 @@
+import pytest
+
+from podgym.baselines import CONTROLLERS, controller_options, make_controller
+from podgym.envs.cluster import ClusterObservation, Quota, ServiceDecision, ServiceView
+from podgym.errors import InputError
+
+
+def service(name, low=1, high=10):
+    quota = Quota(1, 1, 1, 1)
+    return ServiceView(name, 3, 3, 3, low, high, quota, None, *[float("nan")] * 4, ())
+
+
+def test_every_controller_can_be_made_and_decides_for_every_service():
+    observation = ClusterObservation(0.0, (service("a"), service("b")))
+    for name in CONTROLLERS:
+        controller = make_controller(name)
+        assert controller.name == name
+        controller.reset()
+        assert controller.decide(observation) == (ServiceDecision(), ServiceDecision())
+
+
+def test_options_reach_the_controller():
+    assert "cpu_target_percent" in controller_options("hpa")
+    controller = make_controller("static", replicas=4)
+    decisions = controller.decide(ClusterObservation(0.0, (service("a"), service("b"))))
+    assert decisions == (ServiceDecision(replicas=4), ServiceDecision(replicas=4))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("hps", {}, r"unknown controller 'hps'; allowed: hpa, static. Did you mean 'hpa'\?"),
+        ("hpa", {"cpu_target": 50}, r"unknown option of controller 'hpa' 'cpu_target'.*'cpu_target_percent'"),
+        ("static", {"replica": 2}, r"Did you mean 'replicas'\?"),
+        ("static", {"replicas": 0}, "got 0; a whole number >= 1"),
+        ("static", {"replicas": 2.0}, "got 2.0; a whole number >= 1"),
+        ("static", {"replicas": True}, "got True"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(name, options, message):
+    with pytest.raises(InputError, match=message):
+        make_controller(name, **options)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 3), (5, 10)])
+def test_a_static_number_must_suit_the_service(low, high):
+    with pytest.raises(InputError, match=f"'a' allows {low} to {high}"):
+        make_controller("static", replicas=4).decide(ClusterObservation(0.0, (service("a", low, high),)))
