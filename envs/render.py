@@ -100,6 +100,8 @@ def draw_panels(
         slo_label: what to call it in the legend.
         legend: whether to put a legend beside each panel.
     """
+    from matplotlib.ticker import MaxNLocator
+
     times_s = series.get("time_s", np.zeros(0))
     unit_s, unit = _time_unit(float(times_s[-1]) if len(times_s) else 0.0)
     time = times_s / unit_s
@@ -108,6 +110,7 @@ def draw_panels(
     _draw_response_time(axes[2], time, series, slo_s, slo_label)
     _draw_utilisation(axes[3], time, series)
     axes[-1].set_xlabel(f"time, {unit}")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
     for panel in axes:
         panel.grid(True, color="#DDDDDD", linewidth=0.6)
         panel.set_axisbelow(True)

@@ -100,7 +100,7 @@ def tail(time_s: float, law: SojournLaw) -> float:
 
 @kernel
 def quantile(probability: float, law: SojournLaw, guess_s: float) -> float:
-    """Return t with P(T > t) = 1 - probability, to a relative 1e-6 or better.
+    """Return t with P(T > t) = 1 - probability, to a relative 1e-5 of what is above the shift or better.
 
     Newton's steps on the logarithm of the tail, which is nearly straight, so that a few suffice; a step
     that leaves the bracket around the root is replaced by bisection.
@@ -123,12 +123,12 @@ def quantile(probability: float, law: SojournLaw, guess_s: float) -> float:
         step = 0.0
         if density > 0.0:
             step = math.log(value / target) * value / density
-        if density > 0.0 and abs(step) <= _PRECISION * time:
+        if density > 0.0 and abs(step) <= _PRECISION * (time - law.shift_s):
             return time + step
         following = time + step
         if step == 0.0 or following <= low or following >= high:
             following = 0.5 * (low + high) if high < _FAR else 2.0 * time + law.wait_mean_s + 1e-9
-        if high - low <= 1e-9 * high:
+        if high - low <= 1e-12 * high:
             return time
         time = following
     return time
