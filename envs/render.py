@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 PANELS = ("load", "replicas", "response time", "utilisation")
 """The four panels, top to bottom."""
-MOST_POINTS = 800
+MOST_POINTS = 400
 """A longer series is drawn as means over this many stretches, with a band from lowest to highest."""
 
 _GREY, _PALE, _GREEN = "#666666", "#B0B0B0", "#009E73"
@@ -64,6 +64,7 @@ def figure_pixels(rows: Sequence[Mapping[str, float]], slo_s: float) -> NDArray[
     series = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in names}
     figure, axes = panel_figure(1, _SIZE_INCHES, _DPI)
     draw_panels(axes[:, 0], series, slo_s)
+    figure.align_ylabels(axes[:, 0])
     raw = BytesIO()
     figure.savefig(raw, format="rgba", dpi=_DPI)
     width, height = (round(inches * _DPI) for inches in _SIZE_INCHES)
@@ -110,7 +111,8 @@ def draw_panels(
     _draw_response_time(axes[2], time, series, slo_s, slo_label)
     _draw_utilisation(axes[3], time, series)
     axes[-1].set_xlabel(f"time, {unit}")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
+    steps = [1, 2, 3, 6, 10] if unit == "hours" else [1, 2, 5, 10]
+    axes[-1].xaxis.set_major_locator(MaxNLocator(nbins=9, steps=steps))
     for panel in axes:
         panel.grid(True, color="#DDDDDD", linewidth=0.6)
         panel.set_axisbelow(True)

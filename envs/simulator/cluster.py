@@ -147,10 +147,10 @@ class SimulatedClusters:
             if phase == EMPTY:
                 continue
             quota = Quota(
-                pod[place["cpu_request_cores"]],
-                pod[place["cpu_limit_cores"]],
-                pod[place["memory_request_bytes"]],
-                pod[place["memory_limit_bytes"]],
+                pod[place["cpu_request_milli"]] / 1000,
+                pod[place["cpu_limit_milli"]] / 1000,
+                float(pod[place["memory_request_bytes"]]),
+                float(pod[place["memory_limit_bytes"]]),
             )
             start_s = pod[place["start_s"]]
             views.append(

@@ -25,7 +25,7 @@ def _add_ready_pod(world: World, b: int, s: int, slot: int) -> None:
     service = world.services[b, s]
     parameters = world.service_parameters[b, s]
     pod = world.pods[b, s, slot]
-    limit = pod.cpu_limit_cores
+    limit = 0.001 * pod.cpu_limit_milli
     servers = min(max(limit, 1.0), parameters.concurrency_per_pod)
     capacity = min(limit, servers)
     if pod.warm == 0:
@@ -38,7 +38,7 @@ def _add_ready_pod(world: World, b: int, s: int, slot: int) -> None:
     service.least_memory_limit_bytes = min(service.least_memory_limit_bytes, pod.memory_limit_bytes)
     placement = world.placements[b, pod.node, s]
     placement.capacity_cores += capacity
-    placement.request_cores += pod.cpu_request_cores
+    placement.request_cores += 0.001 * pod.cpu_request_milli
 
 
 @kernel
@@ -54,6 +54,17 @@ def integrate_pods(service: Record, parameters: Record, report: Record, now: flo
 
 
 @kernel
+def _renew_queue(service: Record, parameters: Record) -> None:
+    """Derive the constants of the queue from the servers and the capacity of the ready pods."""
+    service.queues = 1.0 if parameters.pooled else float(max(service.ready, 1))
+    service.queue_share = 1.0 / service.queues
+    service.queue_servers = service.servers * service.queue_share
+    service.row = table_row(service.queue_servers)
+    service.rate_rps = service.capacity_cores / parameters.cpu_demand_core_s
+    service.service_time_s = service.servers / max(service.rate_rps, 1e-12)
+
+
+@kernel
 def renew_totals(world: World, b: int, s: int) -> float:
     """Recount the pods of a service and return the earliest timer among them."""
     service = world.services[b, s]
@@ -62,9 +73,8 @@ def renew_totals(world: World, b: int, s: int) -> float:
     service.pending = 0
     service.starting = 0
     service.dead_endpoints = 0
-    service.placed_cpu_cores = 0.0
-    service.placed_memory_bytes = 0.0
-    service.placed_pods = 0
+    placed_milli = 0
+    placed_bytes = 0
     service.servers = 0.0
     service.capacity_cores = 0.0
     service.ready_start_sum_s = 0.0
@@ -88,9 +98,8 @@ def renew_totals(world: World, b: int, s: int) -> float:
             if pod.generation != service.generation:
                 earliest = min(earliest, pod.resize_s)
         if pod.node >= 0:
-            service.placed_cpu_cores += pod.cpu_request_cores
-            service.placed_memory_bytes += pod.memory_request_bytes
-            service.placed_pods += 1
+            placed_milli += pod.cpu_request_milli
+            placed_bytes += pod.memory_request_bytes
         if phase == PENDING:
             service.pending += 1
         elif phase in (STARTING, PULLING):
@@ -100,13 +109,9 @@ def renew_totals(world: World, b: int, s: int) -> float:
         elif phase == READY:
             _add_ready_pod(world, b, s, slot)
     service.slots = last
-    parameters = world.service_parameters[b, s]
-    service.queues = 1.0 if parameters.pooled else float(max(service.ready, 1))
-    service.queue_share = 1.0 / service.queues
-    service.queue_servers = service.servers * service.queue_share
-    service.row = table_row(service.queue_servers)
-    service.rate_rps = service.capacity_cores / parameters.cpu_demand_core_s
-    service.service_time_s = service.servers / max(service.rate_rps, 1e-12)
+    service.placed_cpu_cores = 0.001 * placed_milli
+    service.placed_memory_bytes = placed_bytes
+    _renew_queue(service, world.service_parameters[b, s])
     return earliest
 
 

@@ -23,12 +23,7 @@ from podgym.envs.simulator.records import (
 from podgym.envs.simulator.streams import FAULTS, PODS, exponential, log_normal
 
 _NODES_ALL_SCORED = 100
-
-
-@kernel
-def milli(cores: float) -> int:
-    """Cores as whole millicores, rounded up like a Kubernetes quantity."""
-    return math.ceil(cores * 1000.0 - 1e-6)
+_UNLIMITED = 2**62
 
 
 @kernel
@@ -78,12 +73,12 @@ def choose_node(world: World, b: int, cpu_milli: int, memory_bytes: int) -> int:
 
 
 @kernel
-def reserve(world: World, b: int, node: int, cpu_cores: float, memory_bytes: float, pods: int) -> None:
+def reserve(world: World, b: int, node: int, cpu_milli: int, memory_bytes: int, pods: int) -> None:
     """Add (or, with negative ``pods``, take back) the requests of one pod on a node."""
     record = world.nodes[b, node]
     sign = 1 if pods >= 0 else -1
-    record.used_cpu_milli += sign * milli(cpu_cores)
-    record.used_memory_bytes += sign * math.ceil(memory_bytes)
+    record.used_cpu_milli += sign * cpu_milli
+    record.used_memory_bytes += sign * memory_bytes
     record.pods += pods
 
 
@@ -92,7 +87,7 @@ def release(world: World, b: int, s: int, slot: int) -> None:
     """Free the place of a pod and empty its slot."""
     pod = world.pods[b, s, slot]
     if pod.node >= 0:
-        reserve(world, b, pod.node, pod.cpu_request_cores, pod.memory_request_bytes, -1)
+        reserve(world, b, pod.node, pod.cpu_request_milli, pod.memory_request_bytes, -1)
     pod.node = -1
     world.phase[b, s, slot] = EMPTY
     world.timer_s[b, s, slot] = NEVER
@@ -111,7 +106,7 @@ def place(world: World, b: int, s: int, slot: int, node: int, now: float) -> Non
     """Bind a pending pod to a node; the kubelet pulls the image or starts the container."""
     pod = world.pods[b, s, slot]
     pod.node = node
-    reserve(world, b, node, pod.cpu_request_cores, pod.memory_request_bytes, 1)
+    reserve(world, b, node, pod.cpu_request_milli, pod.memory_request_bytes, 1)
     pod.start_s = now
     pod.ready_change_s = now
     if world.placements[b, node, s].image == 0:
@@ -129,13 +124,19 @@ def schedule_pending(world: World, b: int, now: float) -> None:
         service = world.services[b, s]
         if service.pending == 0:
             continue
+        refused_milli = _UNLIMITED  # what did not fit, so that pods like it need not be tried
+        refused_bytes = _UNLIMITED
         for slot in range(service.slots):
             if world.phase[b, s, slot] != PENDING:
                 continue
             pod = world.pods[b, s, slot]
-            node = choose_node(world, b, milli(pod.cpu_request_cores), math.ceil(pod.memory_request_bytes))
+            if pod.cpu_request_milli >= refused_milli and pod.memory_request_bytes >= refused_bytes:
+                continue
+            node = choose_node(world, b, pod.cpu_request_milli, pod.memory_request_bytes)
             if node < 0:
-                break  # the pods of a service are alike, so the next would not fit either
+                refused_milli = pod.cpu_request_milli
+                refused_bytes = pod.memory_request_bytes
+                continue
             place(world, b, s, slot, node, now)
             service.dirty = 1
 

@@ -5,6 +5,8 @@ back-off and a node failure to unreachable. Nothing here runs per tick: ``proces
 when a timer is due or something was decided (see ``events``).
 """
 
+import math
+
 from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.nodes import release, start_delay_s
 from podgym.envs.simulator.records import (
@@ -17,11 +19,28 @@ from podgym.envs.simulator.records import (
     STARTING,
     TERMINATING,
     UNREACHABLE,
+    Record,
     World,
 )
 from podgym.envs.simulator.streams import PODS, uniform
 
 _BACKOFF_RESET_S = 600.0
+
+
+@kernel
+def milli(cores: float) -> int:
+    """Cores as whole millicores, rounded up like a Kubernetes quantity."""
+    return math.ceil(cores * 1000.0 - 1e-6)
+
+
+@kernel
+def take_template(service: Record, pod: Record) -> None:
+    """Give a pod the quota and the revision of its service's template."""
+    pod.generation = service.generation
+    pod.cpu_request_milli = milli(service.cpu_request_cores)
+    pod.cpu_limit_milli = milli(service.cpu_limit_cores)
+    pod.memory_request_bytes = math.ceil(service.memory_request_bytes)
+    pod.memory_limit_bytes = math.ceil(service.memory_limit_bytes)
 
 
 @kernel
@@ -35,19 +54,14 @@ def create_pod(world: World, b: int, s: int, now: float) -> bool:
         pod = world.pods[b, s, slot]
         cluster.pods_made += 1
         pod.serial = cluster.pods_made
-        pod.generation = service.generation
         pod.node = -1
         pod.restarts = 0
-        pod.created_s = now
         pod.start_s = NEVER
         pod.ready_change_s = now
         pod.resize_s = NEVER
         pod.warm = 0
         pod.endpoint = 0
-        pod.cpu_request_cores = service.cpu_request_cores
-        pod.cpu_limit_cores = service.cpu_limit_cores
-        pod.memory_request_bytes = service.memory_request_bytes
-        pod.memory_limit_bytes = service.memory_limit_bytes
+        take_template(service, pod)
         world.phase[b, s, slot] = PENDING
         world.timer_s[b, s, slot] = NEVER
         world.interval[b, s].pods_created += 1.0

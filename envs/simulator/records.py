@@ -133,7 +133,6 @@ SERVICE = np.dtype(
         ("dead_endpoints", "i8"),  # pods on a failed node that still get traffic
         ("placed_cpu_cores", "f8"),  # requests of all pods that hold a place on a node
         ("placed_memory_bytes", "f8"),
-        ("placed_pods", "i8"),
         ("servers", "f8"),
         ("capacity_cores", "f8"),
         ("row", "f8"),  # of the delay table, for one queue
@@ -173,22 +172,22 @@ SERVICE = np.dtype(
     align=True,
 )
 
+# 64 bytes, one line of the cache: a decision that moves many pods touches them all.
 POD = np.dtype(
     [
-        ("serial", "i8"),
-        ("generation", "i8"),
-        ("node", "i8"),
-        ("restarts", "i8"),
-        ("created_s", "f8"),
+        ("serial", "i4"),
+        ("generation", "i4"),
+        ("node", "i2"),
+        ("restarts", "i2"),
+        ("warm", "u1"),
+        ("endpoint", "u1"),  # unreachable, yet still sent requests
         ("start_s", "f8"),
         ("ready_change_s", "f8"),
         ("resize_s", "f8"),
-        ("warm", "u1"),
-        ("endpoint", "u1"),  # unreachable, yet still sent requests
-        ("cpu_request_cores", "f8"),
-        ("cpu_limit_cores", "f8"),
-        ("memory_request_bytes", "f8"),
-        ("memory_limit_bytes", "f8"),
+        ("cpu_request_milli", "i4"),
+        ("cpu_limit_milli", "i4"),
+        ("memory_request_bytes", "i8"),
+        ("memory_limit_bytes", "i8"),
     ],
     align=True,
 )

@@ -14,7 +14,7 @@ from podgym.envs.simulator.compile import kernel
 
 _SMALLEST_VARIATION = 0.02
 _NEARLY = 1e-6
-_PRECISION = 2e-3  # of a last Newton step; the error that it leaves is of the order of its square
+_PRECISION = 2e-3  # relative, of the tail before a last Newton step, which leaves about its square
 _FAR = 1e12
 _QUANTILE_ITERATIONS = 100
 
@@ -100,7 +100,7 @@ def tail(time_s: float, law: SojournLaw) -> float:
 
 @kernel
 def quantile(probability: float, law: SojournLaw, guess_s: float) -> float:
-    """Return t with P(T > t) = 1 - probability, to a relative 1e-5 of what is above the shift or better.
+    """Return t with P(T > t) = 1 - probability, with a tail right to a relative 1e-3.
 
     Newton's steps on the logarithm of the tail, which is nearly straight, so that a few suffice; a step
     that leaves the bracket around the root is replaced by bisection.
@@ -122,9 +122,10 @@ def quantile(probability: float, law: SojournLaw, guess_s: float) -> float:
             high = time
         step = 0.0
         if density > 0.0:
-            step = math.log(value / target) * value / density
-        if density > 0.0 and abs(step) <= _PRECISION * (time - law.shift_s):
-            return time + step
+            error = math.log(value / target)
+            step = error * value / density
+            if abs(error) <= _PRECISION:
+                return time + step
         following = time + step
         if step == 0.0 or following <= low or following >= high:
             following = 0.5 * (low + high) if high < _FAR else 2.0 * time + law.wait_mean_s + 1e-9

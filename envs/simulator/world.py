@@ -291,7 +291,6 @@ def _first_pods(world: World, b: int) -> None:
             world.phase[b, s, slot] = READY
             world.timer_s[b, s, slot] = NEVER
             pod.warm = 1
-            pod.created_s = -_STARTED_BEFORE_S
             pod.start_s = -_STARTED_BEFORE_S
             pod.ready_change_s = -_STARTED_BEFORE_S
     process_events(world, b, 0.0)
