@@ -176,7 +176,7 @@ def override(config: _Config, changes: Mapping[str, Any], path: str = "") -> _Co
     for key, value in changes.items():
         head, _, rest = str(key).partition(".")
         if head not in names:
-            raise unknown_name(f"key of {path or 'the environment'}", head, names)
+            raise unknown_name(f"key of {path.rstrip('.') or 'the environment'}", head, names)
         if rest:
             value = {**nested.get(head, {}), rest: value}
         nested[head] = value
@@ -192,7 +192,7 @@ def _converted(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401
     if path.endswith("services"):
         return _services(old, new, path)
     if path.endswith("node_failures"):
-        return tuple(NodeFailure(**entry) if isinstance(entry, Mapping) else entry for entry in new)
+        return tuple(_node_failure(entry, path) for entry in new)
     if isinstance(old, tuple) and isinstance(new, list):
         return tuple(new)
     if isinstance(old, bool) and not isinstance(new, bool):
@@ -202,6 +202,18 @@ def _converted(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401
     if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
         return float(new)
     return new
+
+
+def _node_failure(entry: Any, path: str) -> NodeFailure:  # noqa: ANN401
+    if isinstance(entry, NodeFailure):
+        return entry
+    names = [item.name for item in fields(NodeFailure)]
+    if not isinstance(entry, Mapping) or not {"time_s", "node"} <= set(entry):
+        raise InputError(f"{path} holds {entry!r}; each failure needs time_s and node.")
+    for key in entry:
+        if key not in names:
+            raise unknown_name(f"key of {path}", key, names)
+    return NodeFailure(**entry)
 
 
 def _services(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401

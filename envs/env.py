@@ -15,7 +15,7 @@ from podgym.envs.simulator.cluster import merge_decisions
 from podgym.envs.simulator.constants import Provenance, provenance
 from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.envs.simulator.records import INTERVAL_COLUMNS
-from podgym.envs.simulator.required import required_replicas
+from podgym.envs.simulator.required import RequiredReplicas
 from podgym.envs.simulator.world import visits_per_request
 from podgym.envs.totals import INFO_KEYS
 from podgym.envs.workloads.profile import LoadProfile, Workload
@@ -63,6 +63,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self._core = AutoscaleCore(self.config, 1, workload=workload, planner=planner)
         self.observation_space = cast(Any, self._core.layout.space)
         self.action_space = cast(Any, self._core.decoder.space)
+        self._required = RequiredReplicas(self.config.cluster)
         self._rendered: list[dict[str, float]] = []
         self._started = False
 
@@ -155,7 +156,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         """Report of the last control interval: one array (num_services,) per column."""
         report = self._core.clusters.world.interval[0]
         columns = {name: report[name].copy() for name in INTERVAL_COLUMNS}
-        columns["required_replicas"] = required_replicas(self.config.cluster, columns)
+        columns["required_replicas"] = self._required.count(columns)
         return columns
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -16,6 +16,6 @@ from podgym.errors import InputError
 
 __version__ = "0.1.0"
 
-__all__ = ["ENVIRONMENT_IDS", "InputError", "__version__"]
+__all__ = ["ENVIRONMENT_IDS", "InputError", "__version__", "register_environments"]
 
 register_environments()

@@ -5,48 +5,40 @@ The Deployment controller and its ReplicaSets: scaling, rolling updates, and in-
 
 import math
 
+import numpy as np
+
 from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.nodes import reserve
 from podgym.envs.simulator.pods import create_pod, milli, remove_pod, take_template
-from podgym.envs.simulator.records import EMPTY, NEVER, PENDING, PULLING, READY, TERMINATING, World
+from podgym.envs.simulator.records import EMPTY, NEVER, PENDING, READY, TERMINATING, World
 
 _RESIZE_RETRY_S = 5.0
 
 
-@kernel
-def _removal_rank(phase: int) -> int:
-    """Which pods a ReplicaSet deletes first: unplaced, then not running, not ready, ready."""
-    if phase == PENDING:
-        return 0
-    if phase == PULLING:
-        return 1
-    if phase == READY:
-        return 3
-    return 2
+# Which pods a ReplicaSet deletes first, by phase: unplaced, then not running, not ready, ready. What is
+# empty or terminating already is never chosen.
+_GONE = 9
+_RANK = np.array([_GONE, 0, 1, 2, 3, _GONE, 2, 2], dtype=np.int64)
+_RANK_STEP = 2**40
+_READY_RANK = 3
 
 
 @kernel
 def _remove_one(world: World, b: int, s: int, old_only: bool, ready_too: bool, now: float) -> bool:
-    """Delete the first pod in ReplicaSet order; among equals the youngest. False when there is none."""
+    """Delete the first pod in ReplicaSet order; among equals the youngest. False when there is none.
+
+    Order and age are one number, so that the search needs no branches, which would be unpredictable.
+    """
     service = world.services[b, s]
-    generation = service.generation
     best = -1
-    best_rank = 4 if ready_too else 3
-    best_serial = -1
+    best_key = (_READY_RANK + 1 if ready_too else _READY_RANK) * _RANK_STEP - _RANK_STEP // 2
     for slot in range(service.slots):
-        phase = world.phase[b, s, slot]
-        if phase in (EMPTY, TERMINATING):
-            continue
-        rank = _removal_rank(phase)
-        if rank > best_rank or (rank == best_rank and best < 0):
-            continue
         pod = world.pods[b, s, slot]
-        if old_only and pod.generation == generation:
-            continue
-        if rank < best_rank or pod.serial > best_serial:
-            best = slot
-            best_rank = rank
-            best_serial = pod.serial
+        kept = old_only and pod.generation == service.generation
+        rank = _GONE if kept else _RANK[world.phase[b, s, slot]]
+        key = rank * _RANK_STEP - pod.serial
+        best = slot if key < best_key else best
+        best_key = min(key, best_key)
     if best < 0:
         return False
     remove_pod(world, b, s, best, now)
@@ -98,14 +90,13 @@ def _count(world: World, b: int, s: int) -> tuple[int, int, int, int]:
     pending = 0
     for slot in range(service.slots):
         phase = world.phase[b, s, slot]
-        if phase in (EMPTY, TERMINATING):
-            continue
-        alive += 1
+        exists = _RANK[phase] != _GONE
+        is_new = exists and world.pods[b, s, slot].generation == generation
+        alive += exists
         pending += phase == PENDING
         ready += phase == READY
-        if world.pods[b, s, slot].generation == generation:
-            new += 1
-            new_unready += phase != READY
+        new += is_new
+        new_unready += is_new and phase != READY
     service.pending = pending
     return alive, new, ready, new_unready
 

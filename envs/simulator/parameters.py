@@ -7,8 +7,8 @@ about reinforcement learning.
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from podgym.envs.cluster import Quota
 from podgym.envs.simulator.constants import constant
@@ -31,6 +31,14 @@ def _require(parameters: object, name: str, *, low: float, high: float = math.in
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         limit = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise InputError(f"{type(parameters).__name__}.{name} is {value!r}; it must be a number {limit}.")
+
+
+def _require_whole(parameters: object, name: str, *, low: int, high: int = 10**12) -> None:
+    value = getattr(parameters, name)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(
+            f"{type(parameters).__name__}.{name} is {value!r}; it must be a whole number of {low} or more."
+        )
 
 
 def _require_choice(parameters: object, name: str, choices: object) -> None:
@@ -66,7 +74,7 @@ class ServiceParameters:
     base_memory_bytes: float = constant(240 * MIB, unit="bytes", source=_CALIBRATED)
     """Working set of a pod without any request."""
     memory_per_request_bytes: float = constant(8 * MIB, unit="bytes/request", source=_CALIBRATED)
-    """Working set added by each request in flight."""
+    """Working set added by each request that a pod works on; those beyond the concurrency wait outside."""
     memory_release_s: float = constant(60.0, unit="s", source=_ASSUMED)
     """Time constant with which memory of finished requests is given back."""
     memory_growth_bytes_per_s: float = constant(0.0, unit="bytes/s", source="off by default")
@@ -107,13 +115,15 @@ class ServiceParameters:
             _require(self, name, low=1e-6)
         for name in ("demand_cv", "start_up_cv"):
             _require(self, name, low=0.0, high=10.0)
-        for name in ("concurrency_per_pod", "restart_backoff_s", "restart_backoff_max_s"):
+        _require_whole(self, "concurrency_per_pod", low=1)
+        _require_whole(self, "queue_limit_per_pod", low=0)
+        for name in ("restart_backoff_s", "restart_backoff_max_s"):
             _require(self, name, low=1)
         for name in ("start_failure_probability", "max_surge", "max_unavailable"):
             _require(self, name, low=0.0, high=1.0)
         _require(self, "warm_up_speed", low=0.01, high=1.0)
         for name in (
-            "base_latency_s", "queue_limit_per_pod", "idle_cpu_cores", "base_memory_bytes",
+            "base_latency_s", "idle_cpu_cores", "base_memory_bytes",
             "memory_per_request_bytes", "memory_growth_bytes_per_s", "image_pull_s", "start_up_s",
             "start_up_cpu_cores", "warm_up_s", "termination_s", "in_place_resize_s",
         ):  # fmt: skip
@@ -155,8 +165,8 @@ class NodeParameters:
     """Time after detection until the pods of a failed node are deleted and replaced."""
 
     def __post_init__(self) -> None:
-        _require(self, "count", low=1, high=5000)
-        _require(self, "max_pods", low=1)
+        _require_whole(self, "count", low=1, high=5000)
+        _require_whole(self, "max_pods", low=1)
         _require(self, "score_sample", low=0.01, high=1.0)
         for name in ("reserved_cpu_cores", "reserved_memory_bytes", "detection_s", "eviction_s"):
             _require(self, name, low=0.0)
@@ -231,7 +241,7 @@ class NodeFailure:
 
     def __post_init__(self) -> None:
         _require(self, "time_s", low=0.0)
-        _require(self, "node", low=0)
+        _require_whole(self, "node", low=0)
         _require(self, "duration_s", low=1e-3)
 
 
@@ -388,8 +398,3 @@ class ClusterConfig:
             for callers in waiting.values():
                 callers.difference_update(free)
         return tuple(order)
-
-
-def field_names(cls: type[Any]) -> tuple[str, ...]:
-    """Names of the fields of a dataclass."""
-    return tuple(item.name for item in fields(cls))

@@ -51,35 +51,42 @@ def smallest_count(
     return most
 
 
-def required_replicas(
-    config: ClusterConfig, columns: Mapping[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Smallest numbers of ready pods for the offered rate of an interval, by the stationary law.
+class RequiredReplicas:
+    """Counts the pods that a load needs, for the services of one configuration."""
 
-    Args:
-        config: the cluster.
-        columns: report of an interval, arrays (num_services,).
+    def __init__(self, config: ClusterConfig) -> None:
+        """Look the constants of the services up once."""
+        self._services = config.services
+        world = make_world(config, 1, 2)
+        self._table = world.table
+        self._constants = [
+            (
+                float(parameters["cpu_demand_core_s"]),
+                float(parameters["demand_cv"]),
+                float(parameters["kappa"]),
+                bool(parameters["pooled"]),
+                bool(parameters["processor_sharing"]),
+                float(parameters["concurrency_per_pod"]),
+                float(parameters["base_latency_s"]),
+                service.slo_response_time_s,
+                service.max_replicas,
+            )
+            for parameters, service in zip(world.service_parameters[0], config.services, strict=True)
+        ]
 
-    Returns:
-        (num_services,) pods, at least the minimum and at most the maximum of each service.
-    """
-    world = make_world(config, 1, 2)
-    counts = []
-    for s, service in enumerate(config.services):
-        parameters = world.service_parameters[0, s]
-        count = smallest_count(
-            world.table,
-            float(columns["offered_rps"][s]),
-            float(columns["cpu_request_cores"][s]) * service.cpu_limit_ratio,
-            float(parameters["cpu_demand_core_s"]),
-            float(parameters["demand_cv"]),
-            float(parameters["kappa"]),
-            bool(parameters["pooled"]),
-            bool(parameters["processor_sharing"]),
-            float(parameters["concurrency_per_pod"]),
-            float(parameters["base_latency_s"]),
-            service.slo_response_time_s,
-            service.max_replicas,
-        )
-        counts.append(float(max(count, service.min_replicas)))
-    return np.array(counts)
+    def count(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Smallest numbers of ready pods for the offered rate of an interval, by the stationary law.
+
+        Args:
+            columns: report of an interval, arrays (num_services,).
+
+        Returns:
+            (num_services,) pods, at least the minimum and at most the maximum of each service.
+        """
+        counts = np.zeros(len(self._services))
+        for s, (service, constants) in enumerate(zip(self._services, self._constants, strict=True)):
+            limit_cores = float(columns["cpu_request_cores"][s]) * service.cpu_limit_ratio
+            rate_rps = float(columns["offered_rps"][s])
+            count = smallest_count(self._table, rate_rps, limit_cores, *constants)
+            counts[s] = max(count, service.min_replicas)
+        return counts

@@ -165,7 +165,9 @@ def _serve(
         report.rejected += refused
     if timed_out > 0.0:
         report.timed_out += timed_out
-    service.held_requests = max(left + held, service.held_requests * parameters.memory_keep)
+    # Requests beyond the concurrency wait in the socket and cost the pod no memory.
+    admitted = min(left + held, service.ready * parameters.concurrency_per_pod)
+    service.held_requests = max(admitted, service.held_requests * parameters.memory_keep)
     _use_memory(service, parameters, now)
 
 
