@@ -122,15 +122,14 @@ def _roll(
             alive += 1
             new_unready += 1
             new += 1
-    old_unready = alive - ready - new_unready
-    removable = alive - (wanted - unavailable) - new_unready
-    while removable > 0 and old_unready > 0:
+    least_available = wanted - unavailable
+    removable = alive - least_available - new_unready
+    if removable <= 0:
+        return
+    for _ in range(min(removable, alive - ready - new_unready)):  # old pods that are not ready go first
         _remove_one(world, b, s, True, False, now)
-        removable -= 1
-        old_unready -= 1
     old_ready = ready - (new - new_unready)
-    removable = min(removable, ready - (wanted - unavailable), old_ready)
-    for _ in range(removable):
+    for _ in range(min(ready - least_available, old_ready)):
         _remove_one(world, b, s, True, True, now)
 
 
