@@ -102,17 +102,19 @@ class ActionDecoder:
     def _as_array(self, actions: ArrayLike, num_envs: int) -> NDArray[Any]:
         try:
             given = np.asarray(actions)
-            if given.dtype.kind not in "iubf":
-                given = given.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"action {actions!r} is not a number or an array of numbers.") from error
-        if given.size != num_envs * len(self.nvec):
-            raise InputError(f"action has shape {given.shape}; it must be ({num_envs}, {len(self.nvec)}).")
-        return given.reshape(num_envs, len(self.nvec))
+            raise InputError("the action is a ragged sequence; it must be an array of numbers.") from error
+        if given.dtype.kind not in "iubf":
+            raise InputError(f"the action has type {given.dtype}; it must be an array of numbers.")
+        shape = (num_envs, len(self.nvec))
+        if given.shape != shape and not (num_envs == 1 and given.shape == shape[1:]):
+            raise InputError(f"the action has shape {given.shape}; it must be {shape}.")
+        return given.reshape(shape)
 
     def _refusal(self, actions: NDArray[np.float64]) -> InputError:
         low, high = (-1.0, np.ones(len(self.nvec))) if self.mode == CONTINUOUS else (0, self.nvec - 1)
-        bad = ~((actions >= low) & (actions <= high) & ((actions % 1 == 0) | (self.mode == CONTINUOUS)))
+        whole = np.isfinite(actions) & (np.where(np.isfinite(actions), actions, 0.5) % 1 == 0)
+        bad = ~((actions >= low) & (actions <= high) & (whole | (self.mode == CONTINUOUS)))
         env, number = np.argwhere(bad)[0]
         kind = "a number" if self.mode == CONTINUOUS else "a whole number"
         return InputError(
@@ -123,10 +125,10 @@ class ActionDecoder:
     def masks(
         self, wanted: NDArray[np.int64], quotas: NDArray[np.float64], plan: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """Which choices have an effect of their own, for maskable policies.
+        """Which choices mean what they say, for maskable policies.
 
-        A choice is masked when bounds or rates would turn it into another one. Keeping things as they
-        are is never masked.
+        A choice is masked when bounds or rates would change it, even if no other choice has just that
+        effect. Keeping things as they are is never masked.
 
         Args:
             wanted: (num_envs, num_services) wanted replicas.

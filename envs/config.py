@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from podgym.envs.simulator.constants import constant
-from podgym.envs.simulator.parameters import ClusterConfig, NodeFailure
+from podgym.envs.simulator.parameters import ClusterConfig, NodeFailure, ServiceConfig
 from podgym.errors import InputError, unknown_name
 
 ActionMode = Literal["delta", "absolute", "residual", "continuous"]
@@ -72,6 +72,8 @@ class ActionConfig:
         if self.mode not in get_args(ActionMode):
             raise unknown_name("action mode", self.mode, get_args(ActionMode))
         steps = self.replica_steps
+        for step in steps:
+            require_whole("a step of replica_steps", step, -5000, 5000)
         if 0 not in steps or list(steps) != sorted(set(steps)):
             raise InputError(f"replica_steps is {steps!r}; it must ascend and contain 0.")
         for name in ("max_increase", "max_decrease"):
@@ -178,10 +180,19 @@ def override(config: _Config, changes: Mapping[str, Any], path: str = "") -> _Co
         if head not in names:
             raise unknown_name(f"key of {path.rstrip('.') or 'the environment'}", head, names)
         if rest:
-            value = {**nested.get(head, {}), rest: value}
-        nested[head] = value
+            value = {rest: value}
+        before = nested.get(head, {})
+        if before and not (isinstance(before, Mapping) and isinstance(value, Mapping)):
+            raise InputError(f"{path}{head} is given twice: {before!r} and {value!r}.")
+        nested[head] = {**before, **value} if before else value
     values = {key: _converted(getattr(config, key), value, f"{path}{key}") for key, value in nested.items()}
-    return dataclasses.replace(config, **values)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(config, **values)  # type: ignore[type-var]
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        given = ", ".join(f"{path}{key}={value!r}" for key, value in values.items())
+        raise InputError(f"{given[:200]} is not of the right kind: {error}.") from error
 
 
 def _converted(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401
@@ -193,7 +204,9 @@ def _converted(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401
         return _services(old, new, path)
     if path.endswith("node_failures"):
         return tuple(_node_failure(entry, path) for entry in new)
-    if isinstance(old, tuple) and isinstance(new, list):
+    if isinstance(old, tuple):
+        if not isinstance(new, list | tuple):
+            raise InputError(f"{path} is {new!r}; it must be a list.")
         return tuple(new)
     if isinstance(old, bool) and not isinstance(new, bool):
         raise InputError(f"{path} is {new!r}; it must be true or false.")
@@ -217,12 +230,18 @@ def _node_failure(entry: Any, path: str) -> NodeFailure:  # noqa: ANN401
 
 
 def _services(old: Any, new: Any, path: str) -> Any:  # noqa: ANN401
-    if not isinstance(new, Mapping):
+    if isinstance(new, list | tuple) and all(isinstance(service, ServiceConfig) for service in new):
         return tuple(new)
+    if not isinstance(new, Mapping):
+        raise InputError(f"{path} is {new!r}; it takes a mapping by service name, or ServiceConfig objects.")
     names = {service.name: index for index, service in enumerate(old)}
     services = list(old)
-    for name, changes in new.items():
+    for key, changes in new.items():
+        name, _, rest = str(key).partition(".")
         if name not in names:
             raise unknown_name(f"service in {path}", name, names)
+        changes = {rest: changes} if rest else changes
+        if not isinstance(changes, Mapping):
+            raise InputError(f"{path}.{name} is {changes!r}; it takes a mapping of its fields.")
         services[names[name]] = override(services[names[name]], changes, f"{path}.{name}.")
     return tuple(services)

@@ -3,21 +3,24 @@
 ``AutoscaleEnv`` is the batch of one and ``AutoscaleVectorEnv`` the batch of many; neither adds physics.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from podgym.envs.actions import ActionDecoder
-from podgym.envs.config import EnvConfig
+from podgym.envs.config import EnvConfig, override
 from podgym.envs.observation import ObservationLayout, Scales, write_observation
 from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner
 from podgym.envs.simulator.cluster import SimulatedClusters, stream_seeds
 from podgym.envs.simulator.compile import kernel, machine_code
 from podgym.envs.simulator.engine import advance_cluster, decide_all
+from podgym.envs.simulator.parameters import GIB
 from podgym.envs.simulator.records import World
 from podgym.envs.totals import INFO_KEYS, add_up
 from podgym.envs.workloads import make_workload
@@ -25,7 +28,8 @@ from podgym.envs.workloads.profile import LoadProfile, Workload
 from podgym.errors import InputError
 
 DEFAULT_EPISODE_S = 3600.0
-_REWARD = list(INFO_KEYS).index("reward")
+_COLUMN = {name: index for index, name in enumerate(INFO_KEYS)}
+_REWARD = _COLUMN["reward"]
 
 
 @kernel
@@ -71,6 +75,33 @@ def _add_up_all(
         add_up(world, visits, plan, weights, totals, b)
 
 
+def configure(
+    config: EnvConfig | None, workload: Workload | str | None, changes: Mapping[str, Any]
+) -> tuple[EnvConfig, Workload | None]:
+    """Lay the keyword arguments of an environment over its configuration.
+
+    A workload given by name brings options of its own: those of the workload that it replaces are
+    dropped unless ``workload_options`` comes with it.
+
+    Returns:
+        The configuration, and the workload if it was given as an object.
+    """
+    if config is not None and not isinstance(config, EnvConfig):
+        raise InputError(f"config is {config!r}; it must be an EnvConfig (or leave it out and name changes).")
+    base = config if config is not None else EnvConfig()
+    changes = dict(changes)
+    if workload is None and isinstance(changes.get("workload_options"), Mapping):
+        changes["workload_options"] = {**base.workload_options, **changes["workload_options"]}
+    if workload is None or hasattr(workload, "sample"):
+        return override(base, changes), cast(Workload | None, workload)
+    if not isinstance(workload, str | Path):
+        raise InputError(f"workload is {workload!r}; it must be a name, a path or a workload object.")
+    base = override(base, {"workload": str(workload)})
+    if "workload_options" not in changes and str(workload) != (config or EnvConfig()).workload:
+        base = dataclasses.replace(base, workload_options={})
+    return override(base, changes), None
+
+
 def open_workload(config: EnvConfig) -> Workload:
     """Return the workload that a configuration names."""
     return make_workload(config.workload, **config.workload_options)
@@ -101,8 +132,11 @@ class AutoscaleCore:
         """
         self.config = config
         self.workload = workload if workload is not None else open_workload(config)
+        if planner is not None and not hasattr(planner, "plan"):
+            raise InputError(f"planner is {planner!r}; it must have a method plan (envs/protocols.py).")
         self.planner: Planner = planner if planner is not None else DefaultPlanner()
         self.episode_steps = _episode_steps(config, self.workload)
+        self.time_limit_steps = self.episode_steps  # may be lowered; the load stays that of a whole episode
         self.clusters = SimulatedClusters(config.cluster, num_envs)
         self.shadow = SimulatedClusters(config.cluster, num_envs) if config.reward.relative_to_plan else None
         self.decoder = ActionDecoder(config.action, config.cluster)
@@ -146,16 +180,43 @@ class AutoscaleCore:
         words = stream_seeds(rng)
         self.profiles[index] = profile
         self.clusters.reset(index, profile, words)
-        self.plans[index] = self.planner.plan(self.config.cluster, profile, self.duration_s)
+        self.plans[index] = self._checked_plans(profile)
         self.plan[index] = self.plans[index][0]
         self._plans_change |= len(self.plans[index]) > 1
         self.wanted[index] = self._first_wanted
         self.quotas[index] = self._first_quotas
         self.steps[index] = 0
         self.totals[index] = 0.0
+        self._note_start(index)
         if self.shadow is not None:
             self.shadow.reset(index, profile, words)
         self._codes.look(self.clusters.world, self.layout.scales, self.plan, self.observation, index)
+
+    def _note_start(self, index: int) -> None:
+        """Fill in what ``info`` can say before anything has happened: pods and plan."""
+        services = self.clusters.world.services[index]
+        start = {
+            "replicas_wanted": services["wanted"].sum(),
+            "replicas_ready": services["ready"].sum(),
+            "replicas_pending": services["pending"].sum(),
+            "requested_cores": services["placed_cpu_cores"].sum(),
+            "requested_gib": services["placed_memory_bytes"].sum() / GIB,
+            "plan_replicas": self.plan[index, :, 0].sum(),
+            "plan_step": self.plan[index, :, 0].sum() - services["wanted"].sum(),
+        }
+        for name, value in start.items():
+            self.totals[index, _COLUMN[name]] = value
+
+    def _checked_plans(self, profile: LoadProfile) -> NDArray[np.float64]:
+        plans = self.planner.plan(self.config.cluster, profile, self.duration_s)
+        array = np.asarray(plans, dtype=np.float64)
+        good_shape = array.ndim == 3 and len(array) > 0 and array.shape[1:] == self.plan.shape[1:]
+        if not good_shape or not np.isfinite(array).all() or not (array > 0).all():
+            raise InputError(
+                f"the planner returned an array of shape {array.shape}; it must be (1 or more, "
+                f"{self.plan.shape[1]}, 3) with positive finite numbers."
+            )
+        return array
 
     def step(self, actions: ArrayLike) -> None:
         """Check the actions, apply them, and let one control interval pass."""
@@ -177,6 +238,8 @@ class AutoscaleCore:
             raise FloatingPointError(f"reward of environment {broken} is not finite; please report the seed.")
         if self.shadow is not None:
             self.totals[:, _REWARD] -= self.shadow_totals[:, _REWARD]
+            if not np.isfinite(self.totals[:, _REWARD]).all():
+                raise FloatingPointError("the reward of a shadow that follows the plan is not finite.")
 
     def _renew_plans(self) -> None:
         due = np.flatnonzero(self.steps % self._plan_steps == 0)
@@ -206,7 +269,7 @@ class AutoscaleCore:
     @property
     def truncated(self) -> NDArray[np.bool_]:
         """Which episodes have reached their time limit, (num_envs,)."""
-        result: NDArray[np.bool_] = self.steps >= self.episode_steps
+        result: NDArray[np.bool_] = self.steps >= self.time_limit_steps
         return result
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
-from podgym.envs.config import EnvConfig, override
-from podgym.envs.core import AutoscaleCore
+from podgym.envs.config import EnvConfig
+from podgym.envs.core import AutoscaleCore, configure
 from podgym.envs.protocols import Planner
 from podgym.envs.simulator.cluster import merge_decisions
 from podgym.envs.simulator.constants import Provenance, provenance
@@ -36,7 +36,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     Args:
         config: the configuration; ids registered by ``podgym`` bring their own.
         render_mode: ``ansi`` (a line of text) or ``rgb_array`` (a figure of the episode so far).
-        workload: a workload object instead of the one that ``config`` names.
+        workload: name of a workload or path of a trace; or a workload object.
         planner: makes the plans of an episode; default: what the services start with.
         **changes: fields of ``EnvConfig`` to change, as nested mappings, for example
             ``action={"mode": "absolute"}`` or ``cluster={"nodes": {"count": 8}}``.
@@ -52,15 +52,15 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         config: EnvConfig | None = None,
         render_mode: str | None = None,
         *,
-        workload: Workload | None = None,
+        workload: Workload | str | None = None,
         planner: Planner | None = None,
         **changes: Any,  # noqa: ANN401
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown_name("render mode", render_mode, RENDER_MODES)
-        self.config = override(config if config is not None else EnvConfig(), changes)
+        self.config, opened = configure(config, workload, changes)
         self.render_mode = render_mode
-        self._core = AutoscaleCore(self.config, 1, workload=workload, planner=planner)
+        self._core = AutoscaleCore(self.config, 1, workload=opened, planner=planner)
         self.observation_space = cast(Any, self._core.layout.space)
         self.action_space = cast(Any, self._core.decoder.space)
         self._required = RequiredReplicas(self.config.cluster)
@@ -116,9 +116,9 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, float]]:
         """Start an episode; equal seeds give bitwise equal episodes. There are no options."""
-        super().reset(seed=seed)
         if options:
-            raise unknown_name("reset option", next(iter(options)), ())
+            raise InputError(f"unknown reset option {next(iter(options))!r}; this environment has none.")
+        super().reset(seed=seed)
         self._core.reset(0, self.np_random)
         self._started = True
         self._rendered = []
@@ -161,6 +161,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Choices of the next action that have an effect of their own, for maskable policies."""
+        self._require_episode()
         return np.asarray(self._core.action_masks()[0])
 
     def render(self) -> str | NDArray[np.uint8] | None:
@@ -185,5 +186,5 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         info = self._info()
         if self.render_mode is not None:
             self._rendered.append(info)
-        truncated = bool(self._core.steps[0] >= self._core.episode_steps)
+        truncated = bool(self._core.steps[0] >= self._core.time_limit_steps)
         return self._core.observation[0].copy(), info["reward"], False, truncated, info

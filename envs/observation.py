@@ -74,6 +74,10 @@ CLOCK = (
 )
 
 
+_FEATURES = len(HISTORY)
+_RATE = [feature.name for feature in HISTORY].index("request_rate")
+
+
 class Scales(NamedTuple):
     """Constants that the observation is divided by, and settings of the writer."""
 
@@ -169,9 +173,9 @@ def _clip(value: float, high: float) -> float:
 @kernel
 def _push_history(service: Record, scales: Scales, row: NDArray[np.float32], at: int, s: int) -> None:
     """Move the history of a service back by one lag and write what is seen now in front."""
-    last = at + scales.lags * 8 - 1
-    for position in range(last, at + 7, -1):
-        row[position] = row[position - 8]
+    last = at + scales.lags * _FEATURES - 1
+    for position in range(last, at + _FEATURES - 1, -1):
+        row[position] = row[position - _FEATURES]
     row[at] = _clip(service.seen_cpu_cores / service.cpu_request_cores, 4.0)
     row[at + 1] = _clip(service.seen_memory_bytes / service.memory_request_bytes, 4.0)
     row[at + 2] = _clip(service.seen_rate_rps / scales.rate_rps[s], 4.0)
@@ -179,7 +183,7 @@ def _push_history(service: Record, scales: Scales, row: NDArray[np.float32], at:
     row[at + 4] = _clip(service.seen_error_ratio, 1.0)
     row[at + 5] = _clip(math.log1p(service.seen_in_flight) * 0.1, 2.0)
     row[at + 6] = service.wanted / scales.max_replicas[s]
-    row[at + 7] = _clip(service.ready / scales.max_replicas[s], 2.0)
+    row[at + 7] = _clip((service.ready + service.dead_endpoints) / scales.max_replicas[s], 2.0)
 
 
 @kernel
@@ -198,17 +202,18 @@ def _write_forecast(
 ) -> None:
     """Write mean, lower and upper for each minute at ``at``; the history begins at ``first``."""
     horizon = scales.horizon
+    seen = world.clusters[b].tick // world.cluster_parameters[b].ticks  # lags that have a past
     for minute in range(horizon):
         mean = 0.0
         lower = 0.0
         upper = 0.0
         if scales.forecast == NAIVE:
-            mean = row[first + 2]
+            mean = row[first + _RATE]
             lower = mean
             upper = mean
-            for lag in range(1, scales.lags):
-                lower = min(lower, row[first + 8 * lag + 2])
-                upper = max(upper, row[first + 8 * lag + 2])
+            for lag in range(1, min(scales.lags, seen)):
+                lower = min(lower, row[first + _FEATURES * lag + _RATE])
+                upper = max(upper, row[first + _FEATURES * lag + _RATE])
         elif scales.forecast != NO_FORECAST:
             now = world.clusters[b].time_s + 60.0 * (minute + 1)
             mean = _future_rate(world, b, now) * scales.visits[s] / scales.rate_rps[s]
@@ -236,7 +241,7 @@ def write_observation(
         most = scales.max_replicas[s]
         first = at
         _push_history(service, scales, row, first, s)
-        at += scales.lags * 8
+        at += scales.lags * _FEATURES
         row[at] = _clip(service.cpu_request_cores / scales.cpu_cores[s], 10.0)
         row[at + 1] = _clip(service.memory_request_bytes / scales.memory_bytes[s], 10.0)
         row[at + 2] = _clip(service.pending / most, 2.0)

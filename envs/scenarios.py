@@ -22,12 +22,12 @@ def _testbed(initial_replicas: int) -> ClusterConfig:
 
 def high_load() -> EnvConfig:
     """Higher load: users climb stepwise from 200 to 1000, stay for ten minutes and fall again."""
-    return EnvConfig(cluster=_testbed(4), workload="high_load")
+    return EnvConfig(cluster=_testbed(3), workload="high_load")
 
 
 def burst() -> EnvConfig:
     """Burst: users jump from 500 to 1500 within seconds, stay for three minutes and return."""
-    return EnvConfig(cluster=_testbed(8), workload="burst")
+    return EnvConfig(cluster=_testbed(7), workload="burst")
 
 
 def low_load() -> EnvConfig:

@@ -18,7 +18,7 @@ INFO_KEYS: dict[str, str] = {
     "time_s": "end of the interval, seconds since the episode began",
     "users": "closed users at the end of the interval; 0 for open workloads",
     "offered_rps": "external requests per second",
-    "completed_rps": "external requests completed per second",
+    "completed_rps": "external requests that their entry service completed, per second",
     "arrived": "requests arrived at all services",
     "completed": "requests completed",
     "rejected": "requests rejected: queue full, no endpoint, or a dead one",
@@ -29,7 +29,7 @@ INFO_KEYS: dict[str, str] = {
     "response_time_p50_s": "median",
     "response_time_p95_s": "95th percentile",
     "response_time_p99_s": "99th percentile",
-    "slo_violation_ratio": "share of requests slower than the SLO or failed",
+    "slo_violation_ratio": "share of the requests of all services slower than their SLO or failed",
     "cost": "the same times seconds: the cost signal for constrained RL",
     "cpu_utilisation": "CPU used / requested",
     "memory_utilisation": "memory used / requested",
@@ -49,7 +49,42 @@ INFO_KEYS: dict[str, str] = {
 """Keys of ``info`` and their meaning; the same on every step."""
 
 _COLUMN = {name: index for index, name in enumerate(INFO_KEYS)}
+_TIME = _COLUMN["time_s"]
+_USERS = _COLUMN["users"]
+_OFFERED = _COLUMN["offered_rps"]
+_COMPLETED_RATE = _COLUMN["completed_rps"]
+_ARRIVED = _COLUMN["arrived"]
+_COMPLETED = _COLUMN["completed"]
+_REJECTED = _COLUMN["rejected"]
+_TIMED_OUT = _COLUMN["timed_out"]
+_LOST = _COLUMN["lost"]
+_IN_SYSTEM = _COLUMN["in_system"]
+_MEAN = _COLUMN["response_time_mean_s"]
+_P50 = _COLUMN["response_time_p50_s"]
+_P95 = _COLUMN["response_time_p95_s"]
+_P99 = _COLUMN["response_time_p99_s"]
+_SLO_VIOLATION_RATIO = _COLUMN["slo_violation_ratio"]
+_COST = _COLUMN["cost"]
+_CPU_UTILISATION = _COLUMN["cpu_utilisation"]
+_MEMORY_UTILISATION = _COLUMN["memory_utilisation"]
+_REQUESTED_CORES = _COLUMN["requested_cores"]
+_REQUESTED_GIB = _COLUMN["requested_gib"]
+_REPLICAS_WANTED = _COLUMN["replicas_wanted"]
+_REPLICAS_READY = _COLUMN["replicas_ready"]
+_REPLICAS_PENDING = _COLUMN["replicas_pending"]
+_THROTTLED_RATIO = _COLUMN["throttled_ratio"]
+_OOM_KILLS = _COLUMN["oom_kills"]
+_RESTARTS = _COLUMN["restarts"]
+_PLAN_REPLICAS = _COLUMN["plan_replicas"]
+_PLAN_STEP = _COLUMN["plan_step"]
 _FIRST_TERM = _COLUMN["term_slo_violation"]
+_TERM_SLO_VIOLATION = _COLUMN["term_slo_violation"]
+_TERM_CPU_COST = _COLUMN["term_cpu_cost"]
+_TERM_MEMORY_COST = _COLUMN["term_memory_cost"]
+_TERM_CHURN = _COLUMN["term_churn"]
+_TERM_CPU_UTILISATION = _COLUMN["term_cpu_utilisation"]
+_TERM_MEMORY_UTILISATION = _COLUMN["term_memory_utilisation"]
+_TERM_RESPONSE_TIME = _COLUMN["term_response_time"]
 _REWARD = _COLUMN["reward"]
 _GIB = 1024.0**3
 
@@ -70,18 +105,18 @@ def _response(world: World, visits: NDArray[np.float64], row: NDArray[np.float64
         shift += visits[s] * report.service_shift_s
         mean += visits[s] * (report.service_mean_s + wait)
         variance += visits[s] * ((report.service_mean_s * report.service_cv) ** 2 + waits - wait * wait)
-    row[10] = shift + mean
+    row[_MEAN] = shift + mean
     if services == 1:
         report = world.interval[b, 0]
         if report.completed > 1e-9:
-            row[11] = report.response_time_p50_s
-            row[12] = report.response_time_p95_s
-            row[13] = report.response_time_p99_s
+            row[_P50] = report.response_time_p50_s
+            row[_P95] = report.response_time_p95_s
+            row[_P99] = report.response_time_p99_s
     elif mean > 0.0:
         law = SojournLaw(shift, mean, math.sqrt(variance) / mean, 0.0, 0.0, 0.0)
-        row[11] = quantile(0.50, law, row[10])
-        row[12] = quantile(0.95, law, row[11] + 3.0 * mean)
-        row[13] = quantile(0.99, law, row[12] + 1.6 * mean)
+        row[_P50] = quantile(0.50, law, row[_MEAN])
+        row[_P95] = quantile(0.95, law, row[_P50] + 3.0 * mean)
+        row[_P99] = quantile(0.99, law, row[_P95] + 1.6 * mean)
 
 
 @kernel
@@ -120,22 +155,23 @@ def _add_requests(world: World, plan: NDArray[np.float64], row: NDArray[np.float
     count = world.services.shape[1]
     if world.service_parameters[b, s].entry_share > 0.0:
         external = report.arrived if count == 1 else _entered(world, b, s)
-        row[2] += external / report.duration_s
-        row[3] += external / report.duration_s * report.completed / max(report.arrived, 1e-12)
-    row[4] += report.arrived
-    row[5] += report.completed
-    row[6] += report.rejected
-    row[7] += report.timed_out
-    row[8] += report.lost
-    row[9] += report.in_system
-    row[20] += report.replicas_wanted
-    row[21] += report.replicas_ready
-    row[22] += report.replicas_pending
-    row[23] += report.throttled_ratio / count
-    row[24] += report.oom_kills
-    row[25] += report.restarts
-    row[26] += plan[b, s, 0]
-    row[27] += plan[b, s, 0] - report.replicas_wanted
+        share = min(external / report.arrived, 1.0) if report.arrived > 0.0 else 1.0
+        row[_OFFERED] += external / report.duration_s
+        row[_COMPLETED_RATE] += share * report.completed / report.duration_s
+    row[_ARRIVED] += report.arrived
+    row[_COMPLETED] += report.completed
+    row[_REJECTED] += report.rejected
+    row[_TIMED_OUT] += report.timed_out
+    row[_LOST] += report.lost
+    row[_IN_SYSTEM] += report.in_system
+    row[_REPLICAS_WANTED] += report.replicas_wanted
+    row[_REPLICAS_READY] += report.replicas_ready
+    row[_REPLICAS_PENDING] += report.replicas_pending
+    row[_THROTTLED_RATIO] += report.throttled_ratio / count
+    row[_OOM_KILLS] += report.oom_kills
+    row[_RESTARTS] += report.restarts
+    row[_PLAN_REPLICAS] += plan[b, s, 0]
+    row[_PLAN_STEP] += plan[b, s, 0] - report.replicas_wanted
 
 
 @kernel
@@ -157,23 +193,23 @@ def _add_terms(world: World, row: NDArray[np.float64], b: int) -> None:
         used_memory += report.memory_used_byte_s
         requested_memory += report.memory_requested_byte_s
         churn += abs(report.replica_change)
-    ended = row[5] + row[6] + row[7] + row[8]
+    ended = row[_COMPLETED] + row[_REJECTED] + row[_TIMED_OUT] + row[_LOST]
     ratio = min(violations / ended, 1.0) if ended > 1e-9 else 0.0
-    row[0] = cluster.time_s
-    row[1] = cluster.load if cluster.closed else 0.0
-    row[14] = ratio
-    row[15] = ratio * duration
-    row[16] = used_cpu / max(requested_cpu, 1e-12)
-    row[17] = used_memory / max(requested_memory, 1e-12)
-    row[18] = requested_cpu / duration
-    row[19] = requested_memory / duration / _GIB
-    row[_FIRST_TERM] = ratio * duration
-    row[_FIRST_TERM + 1] = requested_cpu
-    row[_FIRST_TERM + 2] = requested_memory / _GIB
-    row[_FIRST_TERM + 3] = churn
-    row[_FIRST_TERM + 4] = row[16] * duration
-    row[_FIRST_TERM + 5] = row[17] * duration
-    row[_FIRST_TERM + 6] = row[10] * duration
+    row[_TIME] = cluster.time_s
+    row[_USERS] = cluster.load if cluster.closed else 0.0
+    row[_SLO_VIOLATION_RATIO] = ratio
+    row[_COST] = ratio * duration
+    row[_CPU_UTILISATION] = used_cpu / max(requested_cpu, 1e-12)
+    row[_MEMORY_UTILISATION] = used_memory / max(requested_memory, 1e-12)
+    row[_REQUESTED_CORES] = requested_cpu / duration
+    row[_REQUESTED_GIB] = requested_memory / duration / _GIB
+    row[_TERM_SLO_VIOLATION] = ratio * duration
+    row[_TERM_CPU_COST] = requested_cpu
+    row[_TERM_MEMORY_COST] = requested_memory / _GIB
+    row[_TERM_CHURN] = churn
+    row[_TERM_CPU_UTILISATION] = row[_CPU_UTILISATION] * duration
+    row[_TERM_MEMORY_UTILISATION] = row[_MEMORY_UTILISATION] * duration
+    row[_TERM_RESPONSE_TIME] = row[_MEAN] * duration
 
 
 @kernel

@@ -9,8 +9,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from podgym.envs.config import EnvConfig, override, require_whole
-from podgym.envs.core import AutoscaleCore
+from podgym.envs.config import EnvConfig, require_whole
+from podgym.envs.core import AutoscaleCore, configure
 from podgym.envs.protocols import Planner
 from podgym.envs.totals import INFO_KEYS
 from podgym.envs.workloads.profile import Workload
@@ -21,14 +21,15 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     """A batch of ``AutoscaleEnv`` with the same episodes: environment i equals the scalar one, bit by bit.
 
     ``reset(seed=n)`` seeds environment i with n + i, as Gymnasium's own vector environments do. An ended
-    episode restarts as ``autoreset_mode`` says; the default is Gymnasium's, on the next step.
+    episode restarts as ``autoreset_mode`` says; the default is Gymnasium's, on the next step. Every key of
+    ``info`` holds an array for all environments, so there are no ``_key`` masks beside them.
 
     Args:
         num_envs: how many environments.
         config: the configuration; ids registered by ``podgym`` bring their own.
         max_episode_steps: shorter time limit, as ``gym.make_vec`` passes it.
         autoreset_mode: ``NextStep``, ``SameStep`` or ``Disabled``.
-        workload: a workload object instead of the one that ``config`` names.
+        workload: name of a workload or path of a trace; or a workload object.
         planner: makes the plans of an episode.
         **changes: fields of ``EnvConfig`` to change, see ``AutoscaleEnv``.
 
@@ -43,22 +44,23 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
-        workload: Workload | None = None,
+        workload: Workload | str | None = None,
         planner: Planner | None = None,
         **changes: Any,  # noqa: ANN401
     ) -> None:
         super().__init__()
-        require_whole("num_envs", num_envs, 1, 10**7)
+        num_envs = _whole("num_envs", num_envs)
         if max_episode_steps is not None:
-            require_whole("max_episode_steps", max_episode_steps, 1, 10**9)
-        changes.pop("render_mode", None)
-        self.config = override(config if config is not None else EnvConfig(), changes)
+            max_episode_steps = _whole("max_episode_steps", max_episode_steps)
+        if changes.pop("render_mode", None) is not None:
+            raise InputError("the vector environment does not render; use gym.make with a render_mode.")
+        self.config, opened = configure(config, workload, changes)
         self.num_envs = num_envs
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self._core = AutoscaleCore(self.config, num_envs, workload=workload, planner=planner)
+        self._core = AutoscaleCore(self.config, num_envs, workload=opened, planner=planner)
         if max_episode_steps is not None:
-            self._core.episode_steps = min(max_episode_steps, self._core.episode_steps)
+            self._core.time_limit_steps = min(max_episode_steps, self._core.episode_steps)
         self.single_observation_space = self._core.layout.space
         self.single_action_space = cast(Any, self._core.decoder.space)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -69,7 +71,7 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     @property
     def episode_steps(self) -> int:
         """Steps until an episode is truncated."""
-        return self._core.episode_steps
+        return self._core.time_limit_steps
 
     @property
     def observation_names(self) -> tuple[str, ...]:
@@ -91,9 +93,16 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise unknown_name("reset option", unknown.pop(), ("reset_mask",))
         mask = np.ones(self.num_envs, dtype=np.bool_)
         if options and "reset_mask" in options:
-            mask = np.asarray(options["reset_mask"], dtype=np.bool_)
-            if mask.shape != (self.num_envs,):
-                raise InputError(f"reset_mask has shape {mask.shape}; it must be ({self.num_envs},).")
+            mask = np.asarray(options["reset_mask"])
+            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+                raise InputError(
+                    f"reset_mask has shape {mask.shape} and type {mask.dtype}; it must be ({self.num_envs},) "
+                    "booleans."
+                )
+            if not mask.any():
+                raise InputError("reset_mask names no environment.")
+            if not self._rngs and not mask.all():
+                raise InputError("the first reset must start every environment; leave reset_mask out.")
         self._seed(seed, mask)
         for index in np.flatnonzero(mask):
             self._core.reset(int(index), self._rngs[index])
@@ -101,21 +110,24 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self._core.observation.copy(), self._infos()
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
-        seeds: list[int | None]
+        seeds: list[Any]
         if seed is None:
             seeds = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seeds = [int(seed) + index for index in range(self.num_envs)]
         else:
+            if not isinstance(seed, Sequence | np.ndarray):
+                raise InputError(f"seed {seed!r} is neither a whole number nor a sequence of them.")
             seeds = list(seed)
             if len(seeds) != self.num_envs:
                 raise InputError(f"got {len(seeds)} seeds for {self.num_envs} environments.")
-        if not self._rngs:
-            self._rngs = [seeding.np_random(value)[0] for value in seeds]
-            return
-        for index in np.flatnonzero(mask):
-            if seeds[index] is not None:
-                self._rngs[index] = seeding.np_random(seeds[index])[0]
+        fresh = not self._rngs
+        rngs = {
+            int(index): _generator(seeds[index])
+            for index in np.flatnonzero(mask)
+            if fresh or seeds[index] is not None
+        }
+        self._rngs = [rngs.get(index) or self._rngs[index] for index in range(self.num_envs)]
 
     def step(
         self, actions: ArrayLike
@@ -159,8 +171,8 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         for index in np.flatnonzero(ended):
             final[index] = self._core.observation[index].copy()
             self._core.reset(int(index), self._rngs[index])
-            for key in INFO_KEYS:
-                infos[key][index] = 0.0
+            for column, key in enumerate(INFO_KEYS):
+                infos[key][index] = self._core.totals[index, column]
         infos["final_obs"], infos["_final_obs"] = final, ended.copy()
         infos["final_info"], infos["_final_info"] = final_info, ended.copy()
 
@@ -170,7 +182,21 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Masks of the next action, (num_envs, sum of the choices), for maskable policies."""
+        if not self._rngs:
+            raise InputError("no episode was started; call reset() first.")
         return self._core.action_masks()
+
+
+def _whole(name: str, value: object) -> int:
+    number = int(value) if isinstance(value, np.integer) else value
+    require_whole(name, number, 1, 10**9)
+    return cast(int, number)
+
+
+def _generator(seed: object) -> np.random.Generator:
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise InputError(f"seed {seed!r} is not a whole number of 0 or more.")
+    return seeding.np_random(None if seed is None else int(seed))[0]
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -1,6 +1,8 @@
 """The simulated cluster: a batch for training, and one of it behind the ``Cluster`` protocol."""
 
+import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,8 @@ from numpy.typing import NDArray
 from podgym.envs.cluster import ClusterObservation, PodSample, PodView, Quota, ServiceDecision, ServiceView
 from podgym.envs.simulator.compile import machine_code
 from podgym.envs.simulator.engine import advance, decide_all
-from podgym.envs.simulator.parameters import ClusterConfig
+from podgym.envs.simulator.nodes import DEAD_ENDPOINT
+from podgym.envs.simulator.parameters import LARGEST_CPU_CORES, ClusterConfig, ServiceConfig
 from podgym.envs.simulator.records import (
     BACKOFF,
     EMPTY,
@@ -25,7 +28,7 @@ from podgym.envs.simulator.world import first_moment, make_world, start_episode
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 
-_LARGEST_QUOTA = 1e15
+_LARGEST = (LARGEST_CPU_CORES, LARGEST_CPU_CORES, 1e15, 1e15)  # of the columns of a quota
 
 
 def stream_seeds(rng: np.random.Generator) -> NDArray[np.uint64]:
@@ -123,7 +126,7 @@ class SimulatedClusters:
             name=service.name,
             replicas_wanted=int(state["wanted"]),
             replicas=int(state["alive"]),
-            replicas_ready=int(state["ready"]),
+            replicas_ready=int(state["ready"] + state["dead_endpoints"]),
             min_replicas=service.min_replicas,
             max_replicas=service.max_replicas,
             quota=_quota(state),
@@ -152,12 +155,12 @@ class SimulatedClusters:
                 float(pod[place["memory_request_bytes"]]),
                 float(pod[place["memory_limit_bytes"]]),
             )
-            start_s = pod[place["start_s"]]
+            start_s, endpoint = pod[place["start_s"]], pod[place["endpoint"]]
             views.append(
                 PodView(
                     name=f"{self.config.services[s].name}-{pod[place['serial']]}",
                     phase="Pending" if phase in (PENDING, PULLING) else "Running",
-                    ready=phase == READY or (phase == UNREACHABLE and bool(pod[place["endpoint"]])),
+                    ready=phase == READY or (phase == UNREACHABLE and endpoint == DEAD_ENDPOINT),
                     start_time_s=None if phase == PENDING else start_s,
                     ready_transition_time_s=pod[place["ready_change_s"]],
                     deleted=phase == TERMINATING,
@@ -247,10 +250,10 @@ def merge_decisions(
     if len(decisions) != len(config.services):
         raise InputError(f"got {len(decisions)} decisions; there are {len(config.services)} services.")
     for s, (service, decision) in enumerate(zip(config.services, decisions, strict=True)):
+        if not isinstance(decision, ServiceDecision):
+            raise InputError(f"{service.name}: {decision!r} is not a ServiceDecision.")
         if decision.replicas is not None:
-            if decision.replicas != decision.replicas or int(decision.replicas) != decision.replicas:
-                raise InputError(f"{service.name}: replicas {decision.replicas!r} is not a whole number.")
-            replicas[s] = min(max(int(decision.replicas), service.min_replicas), service.max_replicas)
+            replicas[s] = _bounded_replicas(service, decision.replicas)
         values = (
             ("cpu_request_cores", decision.cpu_request_cores),
             ("cpu_limit_cores", decision.cpu_limit_cores),
@@ -260,8 +263,21 @@ def merge_decisions(
         for column, (name, value) in enumerate(values):
             if value is None:
                 continue
-            if not 0.0 < value < _LARGEST_QUOTA:
-                raise InputError(f"{service.name}: {name} {value!r} must be a positive finite number.")
+            if not _is_number(value) or not 0.0 < value <= _LARGEST[column]:
+                raise InputError(
+                    f"{service.name}: {name} {value!r} must be a positive number up to {_LARGEST[column]:g}."
+                )
             quotas[s, column] = value
         if quotas[s, 1] < quotas[s, 0] or quotas[s, 3] < quotas[s, 2]:
             raise InputError(f"{service.name}: a limit is below its request: {quotas[s].tolist()}.")
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and math.isfinite(cast(float, value))
+
+
+def _bounded_replicas(service: ServiceConfig, replicas: object) -> int:
+    if not _is_number(replicas) or cast(float, replicas) % 1 != 0:
+        raise InputError(f"{service.name}: replicas {replicas!r} is not a whole number.")
+    return min(max(int(cast(float, replicas)), service.min_replicas), service.max_replicas)

@@ -34,7 +34,7 @@ def _remove_one(world: World, b: int, s: int, old_only: bool, ready_too: bool, n
     best_key = (_READY_RANK + 1 if ready_too else _READY_RANK) * _RANK_STEP - _RANK_STEP // 2
     for slot in range(service.slots):
         pod = world.pods[b, s, slot]
-        kept = old_only and pod.generation == service.generation
+        kept = old_only and pod.revision == service.revision
         rank = _GONE if kept else _RANK[world.phase[b, s, slot]]
         key = rank * _RANK_STEP - pod.serial
         best = slot if key < best_key else best
@@ -52,7 +52,7 @@ def _resize_in_place(world: World, b: int, s: int, now: float) -> None:
     for slot in range(service.slots):
         phase = world.phase[b, s, slot]
         pod = world.pods[b, s, slot]
-        if phase in (EMPTY, TERMINATING) or pod.generation == service.generation:
+        if phase in (EMPTY, TERMINATING) or pod.revision == service.revision:
             continue
         if phase == PENDING:
             pod.resize_s = now
@@ -82,7 +82,7 @@ def _resize_in_place(world: World, b: int, s: int, now: float) -> None:
 def _count(world: World, b: int, s: int) -> tuple[int, int, int, int]:
     """Count pods: all that exist, those of the present template, ready ones, unready of the template."""
     service = world.services[b, s]
-    generation = service.generation
+    revision = service.revision
     alive = 0
     new = 0
     ready = 0
@@ -91,7 +91,7 @@ def _count(world: World, b: int, s: int) -> tuple[int, int, int, int]:
     for slot in range(service.slots):
         phase = world.phase[b, s, slot]
         exists = _RANK[phase] != _GONE
-        is_new = exists and world.pods[b, s, slot].generation == generation
+        is_new = exists and world.pods[b, s, slot].revision == revision
         alive += exists
         pending += phase == PENDING
         ready += phase == READY

@@ -5,6 +5,8 @@ only read; every random number comes from the cluster's own stream. A cluster is
 one begins, so its state stays in the processor's cache and neighbours cannot influence each other.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.events import integrate_pods, process_events
 from podgym.envs.simulator.monitoring import look, scrape
 from podgym.envs.simulator.nodes import share_cores
+from podgym.envs.simulator.pods import milli, revision_of
 from podgym.envs.simulator.records import Graph, Record, Records, World
 from podgym.envs.simulator.report import clear_interval, finish_interval
 from podgym.envs.simulator.service import tick_service
@@ -60,19 +63,16 @@ def _users_in_system(services: Records) -> float:
 
 
 @kernel
-def decide(
-    cluster: Record, service: Record, report: Record, replicas: int, quota: NDArray[np.float64]
-) -> None:
+def decide(cluster: Record, service: Record, replicas: int, quota: NDArray[np.float64]) -> None:
     """Set what is wanted of a service; a changed quota makes a new revision of its template.
 
     Args:
         cluster: state record of the cluster.
         service: state record of the service.
-        report: its report of the coming interval.
         replicas: wanted from now on.
         quota: (4,) CPU request and limit in cores, memory request and limit in bytes, per pod.
     """
-    report.replica_change = replicas - service.wanted
+    service.replica_change += replicas - service.wanted
     changed = (
         quota[0] != service.cpu_request_cores
         or quota[1] != service.cpu_limit_cores
@@ -80,11 +80,13 @@ def decide(
         or quota[3] != service.memory_limit_bytes
     )
     if changed:
-        service.generation += 1
         service.cpu_request_cores = quota[0]
         service.cpu_limit_cores = quota[1]
         service.memory_request_bytes = quota[2]
         service.memory_limit_bytes = quota[3]
+        service.revision = revision_of(
+            milli(quota[0]), milli(quota[1]), math.ceil(quota[2]), math.ceil(quota[3])
+        )
     if changed or replicas != service.wanted:
         service.wanted = replicas
         service.dirty = 1
@@ -96,19 +98,14 @@ def decide_all(world: World, replicas: NDArray[np.int64], quotas: NDArray[np.flo
     """Set what is wanted of every service of every cluster: (B, S) replicas and (B, S, 4) quotas."""
     clusters = world.clusters
     services = world.services
-    reports = world.interval
     for b in range(replicas.shape[0]):
         for s in range(replicas.shape[1]):
-            decide(clusters[b], services[b, s], reports[b, s], replicas[b, s], quotas[b, s])
+            decide(clusters[b], services[b, s], replicas[b, s], quotas[b, s])
 
 
 @kernel
 def advance_cluster(world: World, b: int) -> None:
-    """Let one control interval of one cluster pass.
-
-    The tick loop takes single records out of arrays that are sliced once, because numba counts
-    references for every array that is handed on or sliced.
-    """
+    """Let one control interval of one cluster pass; arrays are sliced once, before the tick loop."""
     cluster = world.clusters[b]
     cluster_parameters = world.cluster_parameters[b]
     services = world.services[b]
@@ -120,7 +117,7 @@ def advance_cluster(world: World, b: int) -> None:
     graph = Graph(world.order, world.edge_from, world.edge_to, world.edge_calls)
     edges = world.edge_from.shape[0]
     for s in range(services.shape[0]):
-        clear_interval(reports[s])
+        clear_interval(services[s], reports[s])
     for _ in range(cluster_parameters.ticks):
         now = cluster.time_s
         if cluster.next_event_s <= now:
@@ -136,9 +133,11 @@ def advance_cluster(world: World, b: int) -> None:
             users = _users_in_system(services)
         for place in range(services.shape[0]):
             s = order[place]
+            before = services[s].in_system
             completed = tick_service(
                 table, cluster, cluster_parameters, services[s], parameters[s], reports[s], users
             )
+            users += services[s].in_system - before
             if edges > 0:
                 _call(graph, services, s, completed)
         if edges > 0:

@@ -2,7 +2,7 @@
 
 from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.deployment import reconcile
-from podgym.envs.simulator.nodes import change_nodes, schedule_pending
+from podgym.envs.simulator.nodes import DEAD_ENDPOINT, change_nodes, schedule_pending
 from podgym.envs.simulator.pods import fire_timers, kill_over_memory
 from podgym.envs.simulator.queueing import table_row
 from podgym.envs.simulator.records import (
@@ -33,8 +33,8 @@ def _add_ready_pod(world: World, b: int, s: int, slot: int) -> None:
     service.ready += 1
     service.servers += servers
     service.capacity_cores += capacity
-    service.ready_start_sum_s += pod.start_s
-    service.oldest_start_s = min(service.oldest_start_s, pod.start_s)
+    service.ready_start_sum_s += pod.container_start_s
+    service.oldest_start_s = min(service.oldest_start_s, pod.container_start_s)
     service.least_memory_limit_bytes = min(service.least_memory_limit_bytes, pod.memory_limit_bytes)
     placement = world.placements[b, pod.node, s]
     placement.capacity_cores += capacity
@@ -56,18 +56,25 @@ def integrate_pods(service: Record, parameters: Record, report: Record, now: flo
 @kernel
 def _renew_queue(service: Record, parameters: Record) -> None:
     """Derive the constants of the queue from the servers and the capacity of the ready pods."""
-    service.queues = 1.0 if parameters.pooled else float(max(service.ready, 1))
+    ready = service.ready
+    service.queues = 1.0 if parameters.pooled else float(max(ready, 1))
     service.queue_share = 1.0 / service.queues
     service.queue_servers = service.servers * service.queue_share
     service.row = table_row(service.queue_servers)
     service.rate_rps = service.capacity_cores / parameters.cpu_demand_core_s
     service.service_time_s = service.servers / max(service.rate_rps, 1e-12)
+    service.wait_unit_s = parameters.kappa * service.service_time_s / max(service.queue_servers, 1e-12)
+    service.concurrency = ready * parameters.concurrency_per_pod
+    service.room = service.concurrency + ready * parameters.queue_limit_per_pod
+    service.base_memory_bytes = ready * parameters.base_memory_bytes
+    service.memory_limit_bytes_all = ready * service.least_memory_limit_bytes
 
 
 @kernel
 def renew_totals(world: World, b: int, s: int) -> float:
     """Recount the pods of a service and return the earliest timer among them."""
     service = world.services[b, s]
+    served = service.ready
     service.alive = 0
     service.ready = 0
     service.pending = 0
@@ -95,7 +102,7 @@ def renew_totals(world: World, b: int, s: int) -> float:
         earliest = min(earliest, world.timer_s[b, s, slot])
         if phase != TERMINATING:
             service.alive += 1
-            if pod.generation != service.generation:
+            if pod.revision != service.revision:
                 earliest = min(earliest, pod.resize_s)
         if pod.node >= 0:
             placed_milli += pod.cpu_request_milli
@@ -105,10 +112,12 @@ def renew_totals(world: World, b: int, s: int) -> float:
         elif phase in (STARTING, PULLING):
             service.starting += phase == STARTING
         elif phase == UNREACHABLE:
-            service.dead_endpoints += pod.endpoint
+            service.dead_endpoints += pod.endpoint == DEAD_ENDPOINT
         elif phase == READY:
             _add_ready_pod(world, b, s, slot)
     service.slots = last
+    if service.ready < served:  # a pod takes the memory of its requests with it
+        service.held_requests *= service.ready / served
     service.placed_cpu_cores = 0.001 * placed_milli
     service.placed_memory_bytes = placed_bytes
     _renew_queue(service, world.service_parameters[b, s])
@@ -171,7 +180,10 @@ def process_events(world: World, b: int, now: float) -> None:
         if service.dirty:
             integrate_pods(service, world.service_parameters[b, s], world.interval[b, s], now)
             service.next_timer_s = renew_totals(world, b, s)
-            service.dirty = 0
+            service.dirty = service.again
+            if service.again:
+                service.next_timer_s = now
+            service.again = 0
             changed = True
         earliest = min(earliest, service.next_timer_s)
     if changed:

@@ -22,6 +22,9 @@ from podgym.envs.simulator.records import (
 )
 from podgym.envs.simulator.streams import FAULTS, PODS, exponential, log_normal
 
+# An unreachable pod: its node's failure was noticed; not yet, and it still receives requests; not yet, but
+# it was not ready anyway.
+NOTICED, DEAD_ENDPOINT, SILENT = range(3)
 _NODES_ALL_SCORED = 100
 _UNLIMITED = 2**62
 
@@ -108,6 +111,7 @@ def place(world: World, b: int, s: int, slot: int, node: int, now: float) -> Non
     pod.node = node
     reserve(world, b, node, pod.cpu_request_milli, pod.memory_request_bytes, 1)
     pod.start_s = now
+    pod.container_start_s = now
     pod.ready_change_s = now
     if world.placements[b, node, s].image == 0:
         world.phase[b, s, slot] = PULLING
@@ -119,7 +123,7 @@ def place(world: World, b: int, s: int, slot: int, node: int, now: float) -> Non
 
 @kernel
 def schedule_pending(world: World, b: int, now: float) -> None:
-    """Try to place every pending pod, services in order, oldest slot first."""
+    """Try to place every pending pod, services and slots in order."""
     for s in range(world.services.shape[1]):
         service = world.services[b, s]
         if service.pending == 0:
@@ -149,6 +153,7 @@ def _lose_node(world: World, b: int, node: int, now: float) -> None:
         service = world.services[b, s]
         service.dirty = 1
         share = service.in_system / max(service.ready, 1)
+        ready = service.ready
         for slot in range(service.slots):
             pod = world.pods[b, s, slot]
             phase = world.phase[b, s, slot]
@@ -157,13 +162,16 @@ def _lose_node(world: World, b: int, node: int, now: float) -> None:
             if phase == TERMINATING:
                 release(world, b, s, slot)
                 continue
-            pod.endpoint = 1 if phase == READY else 0
+            pod.endpoint = DEAD_ENDPOINT if phase == READY else SILENT
             if phase == READY:
                 share = min(share, service.in_system)
                 service.in_system -= share
                 world.interval[b, s].lost += share
+                ready -= 1
             world.phase[b, s, slot] = UNREACHABLE
             world.timer_s[b, s, slot] = detection
+        service.held_requests *= ready / max(service.ready, 1)
+        service.ready = ready  # so that a second node lost in this tick takes its true share
 
 
 @kernel
@@ -174,7 +182,8 @@ def _restore_node(world: World, b: int, node: int, now: float) -> None:
         for slot in range(world.services[b, s].slots):
             pod = world.pods[b, s, slot]
             if world.phase[b, s, slot] == UNREACHABLE and pod.node == node:
-                pod.endpoint = 0
+                pod.endpoint = NOTICED
+                pod.container_start_s = now
                 pod.restarts += 1
                 pod.ready_change_s = now
                 world.interval[b, s].restarts += 1.0

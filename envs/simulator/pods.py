@@ -8,7 +8,7 @@ when a timer is due or something was decided (see ``events``).
 import math
 
 from podgym.envs.simulator.compile import kernel
-from podgym.envs.simulator.nodes import release, start_delay_s
+from podgym.envs.simulator.nodes import NOTICED, release, start_delay_s
 from podgym.envs.simulator.records import (
     BACKOFF,
     EMPTY,
@@ -34,9 +34,21 @@ def milli(cores: float) -> int:
 
 
 @kernel
+def revision_of(cpu_request: int, cpu_limit: int, memory_request: int, memory_limit: int) -> int:
+    """Number a template by its content, as the pod-template-hash does: equal quotas, equal revision.
+
+    So going back to an earlier quota finds the pods that still have it.
+    """
+    number = cpu_request
+    for part in (cpu_limit, memory_request, memory_limit):
+        number = (number * 1_000_003 + part) % 2_147_483_647
+    return number
+
+
+@kernel
 def take_template(service: Record, pod: Record) -> None:
     """Give a pod the quota and the revision of its service's template."""
-    pod.generation = service.generation
+    pod.revision = service.revision
     pod.cpu_request_milli = milli(service.cpu_request_cores)
     pod.cpu_limit_milli = milli(service.cpu_limit_cores)
     pod.memory_request_bytes = math.ceil(service.memory_request_bytes)
@@ -60,7 +72,7 @@ def create_pod(world: World, b: int, s: int, now: float) -> bool:
         pod.ready_change_s = now
         pod.resize_s = NEVER
         pod.warm = 0
-        pod.endpoint = 0
+        pod.endpoint = NOTICED
         take_template(service, pod)
         world.phase[b, s, slot] = PENDING
         world.timer_s[b, s, slot] = NEVER
@@ -78,6 +90,7 @@ def remove_pod(world: World, b: int, s: int, slot: int, now: float) -> None:
     world.interval[b, s].pods_removed += 1.0
     if phase in (PENDING, UNREACHABLE):
         release(world, b, s, slot)
+        world.services[b, s].again = 1
         return
     world.phase[b, s, slot] = TERMINATING
     world.pods[b, s, slot].ready_change_s = now
@@ -106,7 +119,7 @@ def pod_memory_bytes(world: World, b: int, s: int, slot: int, now: float) -> flo
     parameters = world.service_parameters[b, s]
     service = world.services[b, s]
     held = service.held_requests / max(service.ready, 1)
-    age = now - world.pods[b, s, slot].start_s
+    age = now - world.pods[b, s, slot].container_start_s
     return (
         parameters.base_memory_bytes
         + parameters.memory_per_request_bytes * held
@@ -137,11 +150,9 @@ def kill_over_memory(world: World, b: int, s: int, now: float) -> None:
     share = 1.0 / max(service.ready, 1)
     lost = service.in_system * share
     service.in_system -= lost
-    service.held_requests *= 1.0 - share
     report = world.interval[b, s]
     report.lost += lost
     report.oom_kills += 1.0
-    world.pods[b, s, worst].start_s = now
     back_off(world, b, s, worst, now)
 
 
@@ -169,6 +180,7 @@ def fire_timers(world: World, b: int, s: int, now: float) -> None:
         pod = world.pods[b, s, slot]
         if phase == PULLING:
             world.placements[b, pod.node, s].image = 1
+            pod.container_start_s = now
             world.phase[b, s, slot] = STARTING
             world.timer_s[b, s, slot] = now + start_delay_s(world, b, s)
         elif phase == STARTING:
@@ -179,10 +191,11 @@ def fire_timers(world: World, b: int, s: int, now: float) -> None:
         elif phase == TERMINATING:
             release(world, b, s, slot)
         elif phase == BACKOFF:
+            pod.container_start_s = now
             world.phase[b, s, slot] = STARTING
             world.timer_s[b, s, slot] = now + start_delay_s(world, b, s)
-        elif phase == UNREACHABLE and pod.endpoint == 1:
-            pod.endpoint = 0
+        elif phase == UNREACHABLE and pod.endpoint != NOTICED:
+            pod.endpoint = NOTICED
             pod.ready_change_s = now
             world.timer_s[b, s, slot] = now + world.cluster_parameters[b].eviction_s
         elif phase == UNREACHABLE:

@@ -73,10 +73,6 @@ SERVICE_PARAMETERS = np.dtype(
         ("max_unavailable", "f8"),
         ("slo_response_time_s", "f8"),
         ("entry_share", "f8"),  # sums to 1 over the services
-        ("min_replicas", "i8"),
-        ("max_replicas", "i8"),
-        ("cpu_limit_ratio", "f8"),
-        ("memory_limit_ratio", "f8"),
     ],
     align=True,
 )
@@ -111,13 +107,15 @@ SERVICE = np.dtype(
         ("variance", "f8"),
         ("utilisation", "f8"),
         ("response_s", "f8"),  # mean time at this service, without what it calls
+        ("under_way", "f8"),  # requests that wait for services they called
         ("downstream_s", "f8"),  # mean time that it waits for the services it calls
         ("held_requests", "f8"),  # smoothed requests whose memory is still held
         ("inflow_calls", "f8"),  # calls from other services in this tick
         ("speed", "f8"),  # share of its CPU that node contention leaves to it
         # what is wanted
         ("wanted", "i8"),
-        ("generation", "i8"),
+        ("revision", "i8"),
+        ("replica_change", "f8"),  # by the decision for the coming interval
         ("cpu_request_cores", "f8"),
         ("cpu_limit_cores", "f8"),
         ("memory_request_bytes", "f8"),
@@ -130,6 +128,7 @@ SERVICE = np.dtype(
         ("starting", "i8"),
         ("next_timer_s", "f8"),
         ("dirty", "u1"),  # pods or wishes changed, so the totals must be renewed
+        ("again", "u1"),  # pods vanished while reconciling, so the next tick must look again
         ("dead_endpoints", "i8"),  # pods on a failed node that still get traffic
         ("placed_cpu_cores", "f8"),  # requests of all pods that hold a place on a node
         ("placed_memory_bytes", "f8"),
@@ -141,6 +140,11 @@ SERVICE = np.dtype(
         ("queue_servers", "f8"),
         ("rate_rps", "f8"),  # requests/s that all servers complete when busy
         ("service_time_s", "f8"),  # mean time of a request at a server
+        ("wait_unit_s", "f8"),  # mean wait of those that wait is this / (1 - utilisation)
+        ("concurrency", "f8"),  # requests that all ready pods work on at once
+        ("room", "f8"),  # requests that they take in at most
+        ("base_memory_bytes", "f8"),  # of all ready pods
+        ("memory_limit_bytes_all", "f8"),  # smallest limit times ready pods
         ("ready_start_sum_s", "f8"),
         ("oldest_start_s", "f8"),
         ("least_memory_limit_bytes", "f8"),
@@ -172,16 +176,17 @@ SERVICE = np.dtype(
     align=True,
 )
 
-# 64 bytes, one line of the cache: a decision that moves many pods touches them all.
+# Kept small: a decision that moves many pods touches them all.
 POD = np.dtype(
     [
         ("serial", "i4"),
-        ("generation", "i4"),
+        ("revision", "i4"),  # of the template, see pods.revision_of
         ("node", "i2"),
         ("restarts", "i2"),
         ("warm", "u1"),
-        ("endpoint", "u1"),  # unreachable, yet still sent requests
-        ("start_s", "f8"),
+        ("endpoint", "u1"),  # of an unreachable pod: see nodes.py
+        ("start_s", "f8"),  # when the kubelet took the pod
+        ("container_start_s", "f8"),  # when its container was last started
         ("ready_change_s", "f8"),
         ("resize_s", "f8"),
         ("cpu_request_milli", "i4"),
@@ -240,10 +245,10 @@ INTERVAL_COLUMNS = (
     "slo_violations",
     "cpu_used_core_s", "cpu_requested_core_s", "memory_used_byte_s", "memory_requested_byte_s",
     "replica_s", "ready_replica_s", "replicas_wanted", "replicas_ready", "replicas_pending",
-    "throttled_ratio", "oom_kills", "restarts", "cpu_request_cores", "memory_request_bytes",
-    "pods_created", "pods_removed", "replica_change",
+    "throttled_ratio", "oom_kills", "restarts", "cpu_request_cores", "cpu_limit_cores",
+    "memory_request_bytes",     "pods_created", "pods_removed", "replica_change",
 )  # fmt: skip
-"""Columns of the report of one control interval; units as in docs/simulator.md."""
+"""Columns of the report of one control interval; docs/simulator.md says what each means."""
 
 INTERVAL = np.dtype([(name, "f8") for name in INTERVAL_COLUMNS], align=True)
 

@@ -69,12 +69,15 @@ def finish_interval(
     report.replicas_ready = service.ready
     report.replicas_pending = service.pending
     report.cpu_request_cores = service.cpu_request_cores
+    report.cpu_limit_cores = service.cpu_limit_cores
     report.memory_request_bytes = service.memory_request_bytes
 
 
 @kernel
-def clear_interval(report: Record) -> None:
-    """Set every sum of the interval to zero."""
+def clear_interval(service: Record, report: Record) -> None:
+    """Set every sum of the interval to zero; note by how much the decision before it changed the replicas."""
+    report.replica_change = service.replica_change
+    service.replica_change = 0.0
     report.arrived = 0.0
     report.completed = 0.0
     report.rejected = 0.0

@@ -85,8 +85,10 @@ class RequiredReplicas:
         """
         counts = np.zeros(len(self._services))
         for s, (service, constants) in enumerate(zip(self._services, self._constants, strict=True)):
-            limit_cores = float(columns["cpu_request_cores"][s]) * service.cpu_limit_ratio
+            counts[s] = service.min_replicas
             rate_rps = float(columns["offered_rps"][s])
-            count = smallest_count(self._table, rate_rps, limit_cores, *constants)
-            counts[s] = max(count, service.min_replicas)
+            if rate_rps > 0.0:
+                limit_cores = float(columns["cpu_limit_cores"][s])
+                count = smallest_count(self._table, rate_rps, limit_cores, *constants)
+                counts[s] = max(count, service.min_replicas)
         return counts

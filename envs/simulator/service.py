@@ -12,6 +12,8 @@ from podgym.envs.simulator.records import Record
 
 _FASTEST_DRAIN = 1e-9
 _ENDLESS = 1e300
+_QUICK = 20.0
+_FEWEST_SERVERS = 1e-6
 
 
 @kernel
@@ -68,25 +70,38 @@ def _refuse_all(service: Record, report: Record, arrivals: float) -> None:
     service.variance = 0.0
     service.utilisation = 0.0
     service.held_requests = 0.0
+    service.under_way = 0.0
+    service.response_s = 0.0
     service.memory_bytes = 0.0
 
 
 @kernel
-def _servers_now(service: Record, parameters: Record) -> tuple[float, float, float, float]:
-    """Servers of one queue and their table row, requests/s of all, and requests held for callees.
+def _servers_now(service: Record, tick_s: float) -> tuple[float, float, float, float, float]:
+    """What the servers can do in this tick.
 
     A request that waits for a service it called keeps its slot in this one, so slow callees take
-    servers away (back-pressure); a twentieth is always left, as calls under way do end.
+    servers away (back-pressure). Counted at the end of the tick, with the calls that end in it.
+
+    Returns:
+        Servers of one queue, their row of the delay table, requests/s of all servers, mean time at a
+        server, and the unit of the wait (see ``records.SERVICE``).
     """
     rate = service.rate_rps * service.speed
+    service_time = service.service_time_s
+    wait_unit = service.wait_unit_s
+    if service.speed < 1.0:
+        service_time /= service.speed
+        wait_unit /= service.speed
     if service.downstream_s <= 0.0:
-        return service.queue_servers, service.row, rate, 0.0
-    held = service.downstream_s * service.utilisation * rate
-    free = max(service.ready * parameters.concurrency_per_pod - held, 0.05 * service.servers)
+        return service.queue_servers, service.row, rate, service_time, wait_unit
+    keep = service.downstream_s / (service.downstream_s + tick_s)
+    per_server = rate / service.servers * tick_s
+    free = (service.concurrency - service.under_way * keep) / (1.0 + per_server * keep)
     if free >= service.servers:
-        return service.queue_servers, service.row, rate, held
-    servers = free * service.queue_share
-    return servers, table_row(servers), rate * free / service.servers, held
+        return service.queue_servers, service.row, rate, service_time, wait_unit
+    part = max(free / service.servers, _FEWEST_SERVERS)
+    servers = service.queue_servers * part
+    return servers, table_row(servers), rate * part, service_time, wait_unit / part
 
 
 @kernel
@@ -115,10 +130,7 @@ def _serve(
         users: closed users who think or are in this system; only used with ``think``.
     """
     share = service.queue_share
-    servers, row, rate, held = _servers_now(service, parameters)
-    service_time = service.service_time_s
-    if service.speed < 1.0:
-        service_time /= service.speed
+    servers, row, rate, service_time, wait_unit = _servers_now(service, tick_s)
     refused = 0.0
     dead = 0.0  # share of the traffic that is sent to pods that are gone
     if service.dead_endpoints > 0:
@@ -136,24 +148,26 @@ def _serve(
     left = inflow - completed
     if think > 0.0:
         left /= 1.0 + entering
+        if left > users:  # calls of other services alone fill the place: no user has time to send more
+            entering = 0.0
+            think = 0.0
+            inflow = service.in_system + arrivals - refused
+            completed = min(capacity * utilisation, inflow)
+            left = inflow - completed
         from_users = think * (users - left)
         arrivals += from_users
         refused += dead * from_users
 
     free_share = 1.0 / (1.0 - utilisation)
-    wait = parameters.kappa * service_time * free_share / servers  # of those that wait
     busy = min(service.queues * servers * utilisation, left)
-    left, timed_out, rejected, longest_wait = _turn_away(service, parameters, left, busy, held, rate, tick_s)
-    wait = min(wait, longest_wait)
+    left, timed_out, rejected, longest_wait = _turn_away(service, parameters, left, busy, rate, tick_s)
     refused += rejected
     stationary = stationary_variance(servers, utilisation, delay, free_share)
-    service.variance = relax_variance(service.variance, stationary, arrivals * share, completed * share)
+    spread = _renew_spread(service, stationary, arrivals * share, completed * share)
     if parameters.processor_sharing:
         _note_sharing(service, parameters, report, completed, utilisation, left, rate)
     else:
-        spread = 1.0
-        if service.variance < stationary:
-            spread = service.variance / stationary
+        wait = min(wait_unit * free_share, longest_wait)
         _note_waiting(service, parameters, report, completed, delay, wait, spread, service_time)
 
     service.in_system = left
@@ -165,10 +179,32 @@ def _serve(
         report.rejected += refused
     if timed_out > 0.0:
         report.timed_out += timed_out
-    # Requests beyond the concurrency wait in the socket and cost the pod no memory.
-    admitted = min(left + held, service.ready * parameters.concurrency_per_pod)
-    service.held_requests = max(admitted, service.held_requests * parameters.memory_keep)
+    _hold(service, parameters, left, completed, tick_s)
     _use_memory(service, parameters, now)
+
+
+@kernel
+def _renew_spread(service: Record, stationary: float, inflow: float, outflow: float) -> float:
+    """Move the variance of the number in system; return its ratio to the stationary one, at most 1."""
+    if outflow > _QUICK * stationary:  # many turn-overs of the queue in a tick: at its steady state
+        service.variance = stationary
+        return 1.0
+    service.variance = relax_variance(service.variance, stationary, inflow, outflow)
+    if service.variance >= stationary:
+        return 1.0
+    spread: float = service.variance / stationary
+    return spread
+
+
+@kernel
+def _hold(service: Record, parameters: Record, left: float, completed: float, tick_s: float) -> None:
+    """Renew the requests that wait for callees, and those whose memory is held."""
+    if service.downstream_s > 0.0:
+        waiting = service.under_way + completed
+        service.under_way = waiting * service.downstream_s / (service.downstream_s + tick_s)
+    # Requests beyond the concurrency wait in the socket and cost the pod no memory.
+    admitted = min(left + service.under_way, service.concurrency)
+    service.held_requests = max(admitted, service.held_requests * parameters.memory_keep)
 
 
 @kernel
@@ -177,7 +213,6 @@ def _turn_away(
     parameters: Record,
     left: float,
     busy: float,
-    held: float,
     rate: float,
     tick_s: float,
 ) -> tuple[float, float, float, float]:
@@ -197,7 +232,7 @@ def _turn_away(
         timed_out = doomed * tick_s / (parameters.timeout_s + tick_s)
         left -= timed_out
         longest_wait = parameters.timeout_s
-    room = max(service.ready * (parameters.concurrency_per_pod + parameters.queue_limit_per_pod) - held, 0.0)
+    room = max(service.room - service.under_way, 0.0)
     if left > room:
         rejected = left - room
         left = room
@@ -255,12 +290,12 @@ def _note_sharing(
 @kernel
 def _use_memory(service: Record, parameters: Record, now: float) -> None:
     """Renew the working set of a service and see whether its worst pod is over its limit."""
-    ready = service.ready
+    used = service.base_memory_bytes + parameters.memory_per_request_bytes * service.held_requests
+    worst = used
     growth = parameters.memory_growth_bytes_per_s
-    shared = (
-        ready * parameters.base_memory_bytes + parameters.memory_per_request_bytes * service.held_requests
-    )
-    service.memory_bytes = shared + growth * (ready * now - service.ready_start_sum_s)
-    worst = shared + growth * ready * (now - service.oldest_start_s)
-    if worst > ready * service.least_memory_limit_bytes:
+    if growth > 0.0:
+        worst += growth * service.ready * (now - service.oldest_start_s)
+        used += growth * (service.ready * now - service.ready_start_sum_s)
+    service.memory_bytes = used
+    if worst > service.memory_limit_bytes_all:
         service.memory_exceeded = 1

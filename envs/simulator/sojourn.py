@@ -14,6 +14,7 @@ from podgym.envs.simulator.compile import kernel
 
 _SMALLEST_VARIATION = 0.02
 _NEARLY = 1e-6
+_NEVER_WAITS = 1e-12
 _PRECISION = 2e-3  # relative, of the tail before a last Newton step, which leaves about its square
 _FAR = 1e12
 _QUANTILE_ITERATIONS = 100
@@ -62,7 +63,7 @@ def _branch(time: float, service: float, law: SojournLaw) -> tuple[float, float]
     if time > 0.0:
         alone = math.exp(-time / service)
         density = alone / service
-    if law.wait_probability <= 0.0 or law.wait_mean_s <= 0.0:
+    if law.wait_probability < _NEVER_WAITS or law.wait_mean_s <= 0.0:
         return alone, density
     spread = min(max(law.wait_std_s, _SMALLEST_VARIATION * law.wait_mean_s), law.wait_mean_s)
     waited, waited_density = _sum_tail(time - (law.wait_mean_s - spread), service, spread)

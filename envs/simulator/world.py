@@ -11,6 +11,7 @@ from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.events import process_events
 from podgym.envs.simulator.nodes import next_failure_s
 from podgym.envs.simulator.parameters import ClusterConfig, ServiceConfig
+from podgym.envs.simulator.pods import milli, revision_of
 from podgym.envs.simulator.queueing import delay_table
 from podgym.envs.simulator.records import (
     CLUSTER,
@@ -35,7 +36,7 @@ from podgym.errors import InputError
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 _STARTED_BEFORE_S = 3600.0
-"""Pods of the first moment have been ready for an hour, so nothing treats them as new."""
+"""Pods of the first moment have been ready for an hour, so nothing treats them as new; a leak begins now."""
 
 
 @lru_cache(maxsize=1)
@@ -191,6 +192,12 @@ def first_moment(config: ClusterConfig) -> FirstMoment:
         target["cpu_limit_cores"] = quota.cpu_limit_cores
         target["memory_request_bytes"] = quota.memory_request_bytes
         target["memory_limit_bytes"] = quota.memory_limit_bytes
+        target["revision"] = revision_of(
+            milli(quota.cpu_request_cores),
+            milli(quota.cpu_limit_cores),
+            math.ceil(quota.memory_request_bytes),
+            math.ceil(quota.memory_limit_bytes),
+        )
         target["speed"], target["dirty"] = 1.0, 1
         target["scrapes"] = 1  # the empty counters of time 0
         for name in SERVICE.names or ():
@@ -292,6 +299,7 @@ def _first_pods(world: World, b: int) -> None:
             world.timer_s[b, s, slot] = NEVER
             pod.warm = 1
             pod.start_s = -_STARTED_BEFORE_S
+            pod.container_start_s = 0.0
             pod.ready_change_s = -_STARTED_BEFORE_S
     process_events(world, b, 0.0)
     for s in range(world.services.shape[1]):
