@@ -162,6 +162,8 @@ def _serve(
     busy = min(service.queues * servers * utilisation, left)
     left, timed_out, rejected, longest_wait = _turn_away(service, parameters, left, busy, rate, tick_s)
     refused += rejected
+    if longest_wait < _ENDLESS:  # a full queue is nearly always full: all wait about equally long
+        service.variance = min(service.variance, left * share)
     stationary = stationary_variance(servers, utilisation, delay, free_share)
     spread = _renew_spread(service, stationary, arrivals * share, completed * share)
     if parameters.processor_sharing:

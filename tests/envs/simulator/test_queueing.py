@@ -168,6 +168,15 @@ def test_timeouts_in_overload(overload: float) -> None:
     assert report["in_system"] == pytest.approx(rate * 5.0 + 4, rel=0.02)  # all who came in the last 5 s
 
 
+def test_no_wait_is_longer_than_a_full_queue_or_the_patience() -> None:
+    full = settle(make_cluster(4, 20.0, constant(160.0), queue_limit_per_pod=400, concurrency_per_pod=1), 400)
+    assert full["rejected"] > 0
+    assert full["response_time_p99_s"] == pytest.approx(4 * 401 / 80.0, rel=0.1)
+    impatient = settle(make_cluster(4, 20.0, constant(160.0), timeout_s=5.0), 400)
+    assert impatient["timed_out"] > 0
+    assert impatient["response_time_p99_s"] < 1.2 * 5.0
+
+
 def step_profile(servers: int, service_s: float) -> LoadProfile:
     """The oracle's piecewise constant load, sampled every second."""
     load = overload_load(servers, service_s)
