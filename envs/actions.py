@@ -7,7 +7,6 @@ the result lies between the service's bounds and changes by no more than the dec
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from podgym.envs.config import ActionConfig
-from podgym.envs.simulator.compile import kernel, machine_code
+from podgym.envs.simulator.compile import MachineCode, kernel
 from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.errors import InputError
 
@@ -41,7 +40,7 @@ class ActionDecoder:
         )  # replicas per decision
         self.ratios = np.array([[s.cpu_limit_ratio, s.memory_limit_ratio] for s in services])
         self.levels, self.level_counts = _level_table(cluster)
-        self._code: Callable[..., bool] | None = None
+        self._decode = MachineCode(_decode_continuous if self.mode == CONTINUOUS else _decode_discrete)
         self.nvec = self._choices()  # (num_services * width,) choices of each number
 
     def _choices(self) -> NDArray[np.int64]:
@@ -93,10 +92,7 @@ class ActionDecoder:
             self.mode, self.width, array, self.nvec, self.steps, self.bounds, self.rates, self.ratios,
             self.levels, self.level_counts, plan, wanted, quotas,
         )  # fmt: skip
-        if self._code is None:
-            kernel_of_mode = _decode_continuous if self.mode == CONTINUOUS else _decode_discrete
-            self._code = machine_code(kernel_of_mode, *arguments)
-        if not self._code(*arguments):
+        if not self._decode(*arguments):
             raise self._refusal(given)
 
     def _as_array(self, actions: ArrayLike, num_envs: int) -> NDArray[Any]:

@@ -5,10 +5,10 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from podgym.envs.config import EnvConfig, override
 from podgym.envs.observation import ObservationLayout, Scales, write_observation
 from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner
 from podgym.envs.simulator.cluster import SimulatedClusters, stream_seeds
-from podgym.envs.simulator.compile import kernel, machine_code
+from podgym.envs.simulator.compile import MachineCode, kernel
 from podgym.envs.simulator.engine import advance_cluster, decide_all
 from podgym.envs.simulator.parameters import GIB
 from podgym.envs.simulator.records import World
@@ -107,13 +107,6 @@ def open_workload(config: EnvConfig) -> Workload:
     return make_workload(config.workload, **config.workload_options)
 
 
-class _Codes(NamedTuple):
-    """Compiled code of the two kernels that every step and every reset calls."""
-
-    step: Callable[..., int]
-    look: Callable[..., None]
-
-
 class AutoscaleCore:
     """A batch of episodes. Arrays are reused from step to step; whoever hands them on copies them."""
 
@@ -156,18 +149,9 @@ class AutoscaleCore:
         self.wanted = np.tile(self._first_wanted, (num_envs, 1))  # (num_envs, num_services) replicas
         self.quotas = np.tile(self._first_quotas, (num_envs, 1, 1))  # (num_envs, num_services, 4)
         self._plans_change = False
-        self._codes = self._compile()
+        self._step_code = MachineCode(_step)
+        self._look_code = MachineCode(_look)
         self._plan_steps = max(round(PLAN_PERIOD_S / config.cluster.control_interval_s), 1)
-
-    def _compile(self) -> "_Codes":
-        world, scales = self.clusters.world, self.layout.scales
-        return _Codes(
-            step=machine_code(
-                _step, world, self.wanted, self.quotas, scales, self.plan, self.weights, self.observation,
-                self.totals,
-            ),
-            look=machine_code(_look, world, scales, self.plan, self.observation, 0),
-        )  # fmt: skip
 
     @property
     def duration_s(self) -> float:
@@ -190,7 +174,7 @@ class AutoscaleCore:
         self._note_start(index)
         if self.shadow is not None:
             self.shadow.reset(index, profile, words)
-        self._codes.look(self.clusters.world, self.layout.scales, self.plan, self.observation, index)
+        self._look_code(self.clusters.world, self.layout.scales, self.plan, self.observation, index)
 
     def _note_start(self, index: int) -> None:
         """Fill in what ``info`` can say before anything has happened: pods and plan."""
@@ -230,7 +214,7 @@ class AutoscaleCore:
         self.steps += 1
         if self._plans_change:
             self._renew_plans()
-        broken = self._codes.step(
+        broken = self._step_code(
             self.clusters.world, self.wanted, self.quotas, self.layout.scales, self.plan, self.weights,
             self.observation, self.totals,
         )  # fmt: skip

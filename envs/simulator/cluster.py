@@ -1,14 +1,14 @@
 """The simulated cluster: a batch for training, and one of it behind the ``Cluster`` protocol."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podgym.envs.cluster import ClusterObservation, PodSample, PodView, Quota, ServiceDecision, ServiceView
-from podgym.envs.simulator.compile import machine_code
+from podgym.envs.simulator.compile import MachineCode
 from podgym.envs.simulator.engine import advance, decide_all
 from podgym.envs.simulator.nodes import DEAD_ENDPOINT
 from podgym.envs.simulator.parameters import LARGEST_CPU_CORES, ClusterConfig, ServiceConfig
@@ -54,7 +54,7 @@ class SimulatedClusters:
         self.config = config
         self.world = make_world(config, num_clusters, profile_samples=2)
         self._first = first_moment(config)
-        self._start: Callable[..., None] | None = None
+        self._start = MachineCode(start_episode)
 
     @property
     def num_clusters(self) -> int:
@@ -78,8 +78,6 @@ class SimulatedClusters:
             self.world, self._first, index, profile.values, profile.step_s, profile.kind == "closed",
             profile.start_time_s, words,
         )  # fmt: skip
-        if self._start is None:
-            self._start = machine_code(start_episode, *arguments)
         self._start(*arguments)
 
     def decide(self, replicas: NDArray[np.int64], quotas: NDArray[np.float64]) -> None:

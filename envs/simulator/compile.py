@@ -41,15 +41,28 @@ def kernel(function: _Function) -> _Function:
     return cast(_Function, numba.njit(**options)(function))
 
 
-def machine_code(function: Callable[..., object], *arguments: object) -> Callable[..., Any]:
-    """Return the compiled code of a kernel for arguments of exactly these types.
+class MachineCode:
+    """The compiled code of a kernel for one set of argument types.
 
     Calling a kernel makes numba look up the types of all arguments, which for arrays of records takes
-    longer than a step of one cluster. The returned function skips that, and with it every check: it must
-    only ever be called with arguments of the same types.
+    longer than a step of one cluster. This skips the search after the first call, and with it every
+    check: all calls must have arguments of the same types. Pickles as the kernel alone.
     """
-    signature = tuple(cast(Any, numba.typeof)(argument) for argument in arguments)
-    dispatcher = cast(Any, function)
-    dispatcher.compile(signature)
-    code: Callable[..., Any] = dispatcher.overloads[signature].entry_point
-    return code
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        """Name the kernel; it is compiled, or loaded from the cache, at the first call."""
+        self._function = function
+        self._code: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: object) -> Any:  # noqa: ANN401
+        """Run the kernel."""
+        if self._code is None:
+            dispatcher = cast(Any, self._function)
+            signature = tuple(cast(Any, numba.typeof)(argument) for argument in arguments)
+            dispatcher.compile(signature)
+            self._code = dispatcher.overloads[signature].entry_point
+        return self._code(*arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the machine code out: it belongs to this process."""
+        return {"_function": self._function, "_code": None}
