@@ -121,10 +121,10 @@ class ActionDecoder:
     def masks(
         self, wanted: NDArray[np.int64], quotas: NDArray[np.float64], plan: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """Which choices mean what they say, for maskable policies.
+        """Which choices have an effect of their own, for maskable policies.
 
-        A choice is masked when bounds or rates would change it, even if no other choice has just that
-        effect. Keeping things as they are is never masked.
+        A choice is masked when bounds or rates give it the effect of a smaller step. Keeping things as
+        they are is never masked.
 
         Args:
             wanted: (num_envs, num_services) wanted replicas.
@@ -150,17 +150,17 @@ class ActionDecoder:
         self, s: int, wanted: NDArray[np.int64], plan: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         low, high = self.bounds[s]
-        base = np.rint(plan).astype(np.int64) if self.mode == RESIDUAL else wanted
+        least, most = wanted[:, None] - self.rates[1], wanted[:, None] + self.rates[0]
         if self.mode == ABSOLUTE:
-            target = np.broadcast_to(np.arange(low, high + 1), (len(wanted), high - low + 1))
-        else:
-            target = base[:, None] + self.steps
-        change = target - wanted[:, None]
-        allowed = (target >= low) & (target <= high)
-        allowed &= (change <= self.rates[0]) & (-change <= self.rates[1])
-        keep = target == wanted[:, None] if self.mode == ABSOLUTE else (self.steps == 0)[None, :]
-        result: NDArray[np.bool_] = allowed | keep
-        return result
+            target = np.arange(low, high + 1)[None, :]
+            allowed: NDArray[np.bool_] = (target >= least) & (target <= most)
+            return allowed
+        base = np.rint(plan).astype(np.int64) if self.mode == RESIDUAL else wanted
+        effect = np.clip(np.clip(base[:, None] + self.steps, least, most), low, high)  # (num_envs, steps)
+        zero = int(np.flatnonzero(self.steps == 0)[0])
+        differs = effect[:, 1:] != effect[:, :-1]
+        keep = np.ones((len(wanted), 1), dtype=np.bool_)
+        return np.concatenate([differs[:, :zero], keep, differs[:, zero:]], axis=1)
 
     def _level_mask(
         self, s: int, kind: int, quota: NDArray[np.float64], plan: NDArray[np.float64]

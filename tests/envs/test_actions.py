@@ -206,10 +206,6 @@ def test_every_choice_that_is_shown_has_an_effect_of_its_own(mode, cluster, rate
             assert mask[always]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a step beyond a bound or rate is hidden even when no other reaches that bound or rate",
-)
 @settings(max_examples=80, phases=(Phase.generate,))
 @masked
 def test_a_hidden_choice_does_what_another_one_does(mode, cluster, rates, seed):

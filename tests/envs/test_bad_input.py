@@ -12,12 +12,6 @@ from podgym.errors import InputError
 
 NAN, INF = math.nan, math.inf
 ID = "podgym/Burst-v0"
-WRONG_TYPE = "a value of the wrong type raises something else than InputError"
-LAX_MASK = "anything that numpy can make a boolean of is taken"
-
-
-def bug(reason, *values):
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=reason))
 
 
 def assert_one_line(error, *words):
@@ -32,15 +26,16 @@ EVERY_MODE = [
     ([NAN, 0, 0], ("action[0]", "nan")),
     ([0, 0, NAN], ("action[2]", "nan")),
     ([0, 1e300, 0], ("action[1]", "1e+300")),
-    ([2**70, 0, 0], ("action[0]",)),
+    ([2**70, 0, 0], ("type object", "must be an array of numbers")),
+    ([INF, 0, 0], ("action[0]", "inf")),
     ([0, 0], ("shape (2,)", "(1, 3)")),
     ([0, 0, 0, 0], ("shape (4,)", "(1, 3)")),
     (1, ("shape ()",)),
-    ("abc", ("'abc'",)),
-    (None, ("action",)),
-    ({}, ("action {}",)),
-    ([[0, 0], [1]], ("not a number",)),
-    ([None, 0, 0], ("action[0]", "nan")),
+    ("abc", ("type <U3", "must be an array of numbers")),
+    (None, ("type object", "must be an array of numbers")),
+    ({}, ("type object", "must be an array of numbers")),
+    ([[0, 0], [1]], ("ragged", "must be an array of numbers")),
+    ([None, 0, 0], ("type object", "must be an array of numbers")),
 ]
 SPECIAL = {
     "discrete": [
@@ -54,13 +49,10 @@ SPECIAL = {
         ([0, -1.5, 0], ("action[1]", "-1.5", "from -1 to 1")),
     ],
 }
-IN_REMAINDER = "numpy warns (an error here) while the message is made"
 
 
 @pytest.mark.parametrize("mode", [*DISCRETE, "continuous"])
-@pytest.mark.parametrize(
-    ("action", "words"), [*EVERY_MODE, bug(IN_REMAINDER, [INF, 0, 0], ("action[0]", "inf"))]
-)
+@pytest.mark.parametrize(("action", "words"), EVERY_MODE)
 def test_an_action_that_no_mode_takes_is_refused(mode, action, words):
     env = gym.make(ID, action={"mode": mode}).unwrapped
     env.reset(seed=0)
@@ -87,18 +79,15 @@ def test_an_action_outside_the_space_is_refused(mode, action, words):
     assert_one_line(error, *words)
 
 
-LAX = "numpy's casts let it through"
-
-
 @pytest.mark.parametrize("mode", ["delta", "continuous"])
 @pytest.mark.parametrize(
     "action",
-    [bug(LAX, ["1", "1", "1"]), bug(LAX, [1 + 2j, 0, 0]), bug(LAX, np.array([1, 1, 1], dtype="M8[s]"))],
+    [["1", "1", "1"], [1 + 2j, 0, 0], np.array([1, 1, 1], dtype="M8[s]")],
 )
 def test_what_is_not_a_number_is_refused(mode, action):
     env = gym.make(ID, action={"mode": mode}).unwrapped
     env.reset(seed=0)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="must be an array of numbers"):
         env.step(action)
 
 
@@ -121,10 +110,10 @@ def test_equal_actions_of_any_number_type_do_the_same(action):
         (np.zeros((3, 3), int), ("shape (3, 3)",)),
         ([[0, 0, 0], [0, 0, NAN]], ("action[2]", "environment 1", "nan")),
         ([[0, 0, 0], [0, 9, 0]], ("action[1]", "environment 1", "9")),
-        (np.full((2, 3), None), ("environment 0",)),
-        bug("any shape of the right size is taken", np.zeros((3, 2), int), ("shape (3, 2)", "(2, 3)")),
-        bug("any shape of the right size is taken", np.zeros(6, int), ("shape (6,)", "(2, 3)")),
-        bug("the message repeats an array over several lines", np.full((2, 3), object()), ("not a number",)),
+        (np.full((2, 3), None), ("type object", "must be an array of numbers")),
+        (np.zeros((3, 2), int), ("shape (3, 2)", "(2, 3)")),
+        (np.zeros(6, int), ("shape (6,)", "(2, 3)")),
+        (np.full((2, 3), object()), ("type object", "must be an array of numbers")),
     ],
 )  # fmt: skip
 def test_a_bad_batch_of_actions_is_refused(actions, words):
@@ -182,9 +171,9 @@ def test_a_refused_batch_leaves_every_environment_as_it_was():
         ([ServiceDecision(memory_request_bytes=0.0)], ("memory_request_bytes", "0.0")),
         ([ServiceDecision(cpu_request_cores=5.0)], ("limit is below its request",)),
         ([ServiceDecision(memory_limit_bytes=1.0)], ("limit is below its request",)),
-        bug(WRONG_TYPE, [ServiceDecision(replicas=INF)], ("replicas", "inf")),
-        bug(WRONG_TYPE, [ServiceDecision(cpu_request_cores="a")], ("cpu_request_cores", "'a'")),
-        bug(WRONG_TYPE, [None], ("None",)),
+        ([ServiceDecision(replicas=INF)], ("replicas", "inf")),
+        ([ServiceDecision(cpu_request_cores="a")], ("cpu_request_cores", "'a'")),
+        ([None], ("None",)),
     ],
 )  # fmt: skip
 def test_a_bad_decision_is_refused_and_changes_nothing(decisions, words):
@@ -219,7 +208,6 @@ def test_nothing_goes_before_the_first_reset():
         gym.make_vec(ID, num_envs=2).step(np.ones((2, 3), int))
 
 
-@pytest.mark.xfail(strict=True, reason="masks of an episode that has not begun are handed out")
 @pytest.mark.parametrize("vector", [False, True])
 def test_no_masks_before_the_first_reset(vector):
     env = (gym.make_vec(ID, num_envs=2) if vector else gym.make(ID)).unwrapped
@@ -227,10 +215,10 @@ def test_no_masks_before_the_first_reset(vector):
         env.action_masks()
 
 
-@pytest.mark.xfail(strict=True, reason="one reset of one environment counts as the start of all")
 def test_every_environment_of_a_batch_must_have_been_started():
     env = gym.make_vec(ID, num_envs=2)
-    env.reset(seed=0, options={"reset_mask": np.array([True, False])})
+    with pytest.raises(InputError, match="first reset must start every environment"):
+        env.reset(seed=0, options={"reset_mask": np.array([True, False])})
     with pytest.raises(InputError, match="reset"):
         env.step(np.ones((2, 3), int))
 
@@ -244,7 +232,6 @@ def test_unknown_reset_options_are_refused():
         batch.reset(options={"reset_msak": [True, True]})
 
 
-@pytest.mark.xfail(strict=True, reason="the options are looked at after the seed was set")
 def test_a_refused_reset_leaves_the_random_numbers_as_they_were():
     one, other = (gym.make(ID).unwrapped for _ in range(2))
     for env in (one, other):
@@ -260,7 +247,7 @@ def test_a_refused_reset_leaves_the_random_numbers_as_they_were():
     [
         ({"reset_mask": [True]}, ("reset_mask", "(1,)", "(2,)")),
         ({"reset_mask": True}, ("reset_mask", "()", "(2,)")),
-        bug(LAX_MASK, {"reset_mask": ["no", "no"]}, ("reset_mask",)),
+        ({"reset_mask": ["no", "no"]}, ("reset_mask",)),
     ],
 )  # fmt: skip
 def test_a_bad_reset_mask_is_refused(options, words):
@@ -276,7 +263,7 @@ def test_a_bad_reset_mask_is_refused(options, words):
     [
         [1, 2, 3],
         [1],
-        bug(WRONG_TYPE, 1.5),
+        1.5,
     ],
 )
 def test_bad_seeds_of_a_batch_are_refused(seed):
@@ -285,11 +272,12 @@ def test_bad_seeds_of_a_batch_are_refused(seed):
         env.reset(seed=seed)
 
 
-def test_a_negative_seed_is_refused_by_gymnasium():
-    with pytest.raises(gym.error.Error, match="-1"):
+def test_a_negative_seed_is_refused():
+    with pytest.raises(gym.error.Error, match="-1"):  # by Gymnasium itself
         gym.make(ID).reset(seed=-1)
-    with pytest.raises(gym.error.Error, match="-1"):
-        gym.make_vec(ID, num_envs=2).reset(seed=-1)
+    for seed in (-1, [0, -1]):
+        with pytest.raises(InputError, match=r"seed -1 .* 0 or more"):
+            gym.make_vec(ID, num_envs=2).reset(seed=seed)
 
 
 def test_an_ended_environment_must_be_reset_where_nothing_resets_it():
@@ -310,7 +298,6 @@ class BadPlanner:
         return np.array(self.plans)
 
 
-@pytest.mark.xfail(strict=True, reason="plans are used as they come")
 @pytest.mark.parametrize(
     "plans",
     [

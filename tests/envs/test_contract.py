@@ -328,3 +328,36 @@ def test_rendering_without_a_mode_warns_and_shows_nothing():
     env.reset(seed=0)
     with pytest.warns(UserWarning, match="render_mode"):
         assert env.render() is None
+
+
+def test_a_time_limit_does_not_change_the_load(make):
+    one = make("podgym/Trace-v0", max_episode_steps=20)
+    batch = gym.make_vec("podgym/Trace-v0", num_envs=1, max_episode_steps=20)
+    whole = make("podgym/Trace-v0")
+    for env in (one, batch, whole):
+        env.reset(seed=5)
+    profiles = [one.unwrapped.profile, batch.unwrapped._core.profiles[0], whole.unwrapped.profile]
+    assert len({profile.values.tobytes() for profile in profiles}) == 1
+    assert len({(profile.step_s, profile.start_time_s, profile.label) for profile in profiles}) == 1
+    actions = np.tile([7, 1, 1], (20, 1, 1))
+    ends = [(one.step(action[0])[3], bool(batch.step(action)[3][0])) for action in actions]
+    assert ends == [(False, False)] * 19 + [(True, True)]
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_the_first_info_says_what_is_known_at_the_start(make, id_):
+    env = make(id_).unwrapped
+    services = env.config.cluster.services
+    _, info = env.reset(seed=0)
+    pods = sum(service.initial_replicas for service in services)
+    expected = {
+        "replicas_wanted": pods,
+        "replicas_ready": pods,
+        "replicas_pending": 0,
+        "requested_cores": sum(each.initial_replicas * each.cpu_request_cores for each in services),
+        "requested_gib": sum(each.initial_replicas * each.memory_request_bytes for each in services) / 2**30,
+        "plan_replicas": pods,  # the default plan is what the services start with
+        "plan_step": 0,
+    }
+    assert {name: info[name] for name in expected} == pytest.approx(expected)
+    assert not any(value for name, value in info.items() if name not in expected)

@@ -38,9 +38,9 @@ def test_the_summary_notices_a_small_change(monkeypatch):
     from podgym.envs import make, scenarios
     from podgym.envs.config import override
 
-    changed = override(
-        scenarios.burst(), {"cluster": {"services": {"web": {"parameters": {"cpu_demand_core_s": 0.00851}}}}}
-    )
+    burst = scenarios.burst()
+    demand_core_s = 1.001 * burst.cluster.services[0].parameters.cpu_demand_core_s
+    changed = override(burst, {"cluster.services.web.parameters.cpu_demand_core_s": demand_core_s})
     monkeypatch.setattr(make.scenarios, "burst", lambda: changed)
     now = golden.summary("podgym/Burst-v0")
     assert now["sums"] != pytest.approx(KEPT["podgym/Burst-v0"]["sums"], rel=1e-6, abs=1e-9)

@@ -19,11 +19,15 @@ HISTORY = (
 )
 
 
+def most_rps(service):
+    """Request rate that a service can serve with all the pods it may have."""
+    return service.max_replicas * service.quota.cpu_limit_cores / service.parameters.cpu_demand_core_s
+
+
 def expected_history(service, view):
     """Value and upper bound of each monitored feature at one moment; what is not known is left out."""
-    most_rps = service.max_replicas * service.quota.cpu_limit_cores / service.parameters.cpu_demand_core_s
     values = {
-        "request_rate": (view.request_rate_rps / most_rps, 4.0),
+        "request_rate": (view.request_rate_rps / most_rps(service), 4.0),
         "response_time": (view.response_time_s / service.slo_response_time_s, 10.0),
         "error_ratio": (view.error_ratio, 1.0),
         "in_flight": (math.log1p(view.in_flight) / 10, 2.0),
@@ -66,10 +70,9 @@ def expected_observation(env, views, plan, future_rps):
         age = math.inf if view.sample_time_s is None else (now.time_s - view.sample_time_s) / 15.0
         present = expected_present(service, view, plan, age)
         expected |= {f"{service.name}.{name}": value for name, value in present.items()}
-        most_rps = service.max_replicas * service.quota.cpu_limit_cores / service.parameters.cpu_demand_core_s
         for minute, rate in enumerate(future_rps, start=1):
             for part in ("mean", "lower", "upper"):
-                value = min(rate * env.visits[index] / most_rps, 4.0)
+                value = min(rate * env.visits[index] / most_rps(service), 4.0)
                 expected[f"{service.name}.forecast_{part}[+{minute}min]"] = value
     clock = env.profile.start_time_s + now.time_s
     for name, period in (("day", 86400.0), ("week", 604800.0)):
@@ -138,7 +141,7 @@ def test_a_forecast_is_as_good_as_its_mode(make_env, forecast):
     for _ in range(8):
         observation = env.step(KEEP)[0]
         shown.append(dict(zip(env.observation_names, observation.tolist(), strict=True)))
-    last, scale = shown[-1], 28 * 0.5 / 0.0085  # at 120 s
+    last, scale = shown[-1], most_rps(env.config.cluster.services[0])  # at 120 s
     means = np.array([last[f"web.forecast_mean[+{minute}min]"] for minute in range(1, 6)]) * scale
     lower = np.array([last[f"web.forecast_lower[+{minute}min]"] for minute in range(1, 6)]) * scale
     upper = np.array([last[f"web.forecast_upper[+{minute}min]"] for minute in range(1, 6)]) * scale
@@ -166,7 +169,8 @@ def test_the_noisy_oracle_is_unbiased_and_as_noisy_as_declared(make_env):
     env = make_env((100.0, 100.0), observation=config, episode_s=6000.0)
     where = [index for index, name in enumerate(env.observation_names) if "forecast_mean" in name]
     env.reset(seed=0)
-    seen = np.array([env.step(KEEP)[0][where] for _ in range(400)]) * 28 * 0.5 / 0.0085 / 100.0
+    scale = most_rps(env.config.cluster.services[0]) / 100.0
+    seen = np.array([env.step(KEEP)[0][where] for _ in range(400)]) * scale
     assert seen.mean() == pytest.approx(1.0, abs=0.02)
     assert seen.std() == pytest.approx(0.2, rel=0.1)
 

@@ -64,7 +64,7 @@ EFFECTS = (
     Effect("web.queue_limit_per_pod", 5, "rejected", 1),
     Effect("web.timeout_s", 0.5, "timed_out", 1),
     Effect("web.idle_cpu_cores", 0.1, "cpu_used_core_s", 1),
-    Effect("web.base_memory_bytes", 300 * MIB, "memory_used_byte_s", 1, ROOMY),
+    Effect("web.base_memory_bytes", 400 * MIB, "memory_used_byte_s", 1, ROOMY),
     Effect("web.memory_per_request_bytes", 9 * MIB, "memory_used_byte_s", 1, ROOMY),
     Effect("web.memory_release_s", 600.0, "memory_used_byte_s", 1, ROOMY),
     Effect("web.memory_growth_bytes_per_s", 0.05 * MIB, "memory_used_byte_s", 1, ROOMY),

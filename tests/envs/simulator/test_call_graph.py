@@ -107,11 +107,12 @@ def chain(quiet_config, *, concurrency=64, back_cores=0.5, load_noise=0.0):
 
 
 def test_a_slow_callee_holds_the_servers_of_its_caller(quiet_config, lab):
-    # The caller alone could serve 2 / 0.0085 = 235 requests/s, the callee 59.
+    # The caller alone could serve four times as many requests/s as the callee.
     load = np.full(600, 120.0)
-    reports = lab(chain(quiet_config, concurrency=50), load).advance(500)
+    config = chain(quiet_config, concurrency=50)
+    reports = lab(config, load).advance(500)
     completed, in_system = reports["completed"], reports["in_system"]
-    bottleneck_rps = 0.5 / 0.0085
+    bottleneck_rps = 0.5 / config.services[1].parameters.cpu_demand_core_s
     assert 0.9 * bottleneck_rps < completed[-200:, 0].mean() < bottleneck_rps
     # The queue forms where the slots are held, and the callee's no longer grows.
     assert in_system[-1, 0] > 25_000
@@ -133,15 +134,51 @@ def test_more_concurrency_holds_a_caller_less(quiet_config, lab):
     assert front[-1] < 5.0  # never held
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the caller's held slots lag its callee by a tick: a limit cycle with 3.6 times the slots",
-)
 def test_no_more_calls_are_under_way_than_callers_have_slots(quiet_config, lab):
     reports = lab(chain(quiet_config, concurrency=50), np.full(600, 120.0)).advance(500)
-    assert reports["in_system"][:, 1].max() <= 1.2 * 50
+    assert reports["in_system"][10:, 1].max() <= 50
     served = reports["completed"][200:, 0]
-    assert served.std() < 0.2 * served.mean()
+    assert served.std() < 0.01 * served.mean()
+
+
+# Callers see a slow callee one tick late, so a coarse tick lets more calls in at the start (docs/simulator.md).
+@pytest.mark.parametrize(("tick_s", "most_calls"), [(0.1, 1.1 * 50), (1.0, 2.0 * 50)])
+def test_an_overload_does_not_begin_with_many_more_calls_than_slots(quiet_config, lab, tick_s, most_calls):
+    config = override(chain(quiet_config, concurrency=50), {"tick_s": tick_s})
+    reports = lab(config, np.full(60, 120.0)).advance(20)
+    assert reports["in_system"][:, 1].max() <= most_calls
+
+
+def test_a_caller_recovers_once_the_load_is_below_its_slots_again(quiet_config, lab):
+    # 4 pods of 64 slots hold each request for a second and a little: at most 256 requests/s.
+    config = services(
+        quiet_config(nodes={"count": 20}, control_interval_s=15.0),
+        {"front": {"back": 1.0}, "back": {}},
+        front={"initial_replicas": 4, "cpu_request_cores": 1.0},
+        back={"initial_replicas": 12, "parameters": {"base_latency_s": 1.0}},
+    )
+    seconds = np.arange(600)
+    reports = lab(config, np.where((seconds >= 120) & (seconds < 180), 260.0, 200.0)).advance(20)
+    served_rps = reports["completed"][:, 0] / 15.0
+    assert 240.0 < served_rps[9:12].max() < 256.0  # held by its callee
+    assert served_rps[16:] == pytest.approx(np.full(4, 200.0), rel=1e-3)
+    assert reports["in_system"][16:, 0].max() < 10.0
+
+
+@pytest.mark.parametrize("users", [5.0, 60.0, 600.0])
+def test_a_service_with_users_of_its_own_receives_every_call(quiet_config, lab, users):
+    config = services(
+        quiet_config(nodes={"count": 20}, web={"initial_replicas": 4}, load={"think_time_s": 0.2}),
+        {"front": {"back": 8.0}, "back": {}},
+        entry={"front": 1.0, "back": 1.0},
+    )
+    reports = lab(config, users, kind="closed").advance(120)
+    calls = 8.0 * reports["completed"][:, 0]
+    assert calls.sum() > 0.0
+    assert (reports["arrived"][:, 1] >= calls * (1 - 1e-9)).all()
+    left = [reports[name] for name in ("completed", "rejected", "timed_out", "lost")]
+    gone = np.sum(left, axis=(0, 1)) + reports["in_system"][-1]
+    assert reports["arrived"].sum(axis=0) == pytest.approx(gone)
 
 
 def test_pressure_is_gone_once_the_callee_is_quick_again(quiet_config, lab):

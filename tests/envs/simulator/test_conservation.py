@@ -240,11 +240,9 @@ def test_pods_and_the_room_on_nodes_are_conserved(lab, story):
     "node_cores",
     [
         60.0,  # always room
-        pytest.param(3.4, marks=pytest.mark.xfail(
-            strict=True, reason="roll-outs that meet a full cluster can stall, see test_pods.py"
-        )),
+        3.4,  # roll-outs meet a full cluster
     ],
-)  # fmt: skip
+)
 @settings(RICH, max_examples=60)
 @given(story=stories(), replicas=st.integers(1, 3))
 def test_what_is_wanted_comes_about_where_it_fits(lab, node_cores, story, replicas):
@@ -303,15 +301,7 @@ def test_no_more_users_are_waiting_than_there_are(lab, story, users, seed):
     assert cluster.cluster.clusters.world.clusters[0]["load"] == users
 
 
-@pytest.mark.parametrize(
-    "think_time_s",
-    [
-        pytest.param(0.0, marks=pytest.mark.xfail(
-            strict=True, reason="each entry takes all thinking users when the tick is longer than they think"
-        )),
-        2.0,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("think_time_s", [0.0, 2.0])
 def test_users_of_several_entries_are_not_doubled(quiet_config, lab, think_time_s):
     base = quiet_config(load={"think_time_s": think_time_s})
     services = tuple(

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from podgym.envs.simulator import ServiceParameters
 from podgym.errors import InputError
 
 
@@ -240,7 +241,7 @@ def test_measured_counts_scatter_like_poisson_and_the_queue_knows_nothing_of_it(
     assert rates.std() == pytest.approx(math.sqrt(1500.0) / 15.0, rel=0.1)
     assert cores.mean() == pytest.approx(exact_cores.mean(), rel=0.01)
     # Work of n requests of mean d and variation 1: variance n d^2 (1 + 1).
-    spread = 0.0085 * math.sqrt(1500.0 * 2.0) / 15.0 / 16
+    spread = ServiceParameters().cpu_demand_core_s * math.sqrt(1500.0 * 2.0) / 15.0 / 16
     assert cores.std() == pytest.approx(spread, rel=0.1)
     assert with_noise.tobytes() == without.tobytes()
 

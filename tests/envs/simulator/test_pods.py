@@ -159,7 +159,6 @@ def test_a_failing_rollout_stops_at_its_bounds(quiet_lab):
     assert lab.service().replicas <= 10
 
 
-@pytest.mark.xfail(strict=True, reason="pods of the template that is rolled back to are replaced, not kept")
 def test_a_rollback_keeps_the_pods_that_already_fit_the_template(quiet_lab):
     # The template's hash names the ReplicaSet, so going back scales the old one up again.
     lab = quiet_lab(nodes=BIG_NODES, web={"initial_replicas": 8, "memory_limit_ratio": 1.0})
@@ -183,10 +182,6 @@ def test_a_rollout_follows_a_change_of_the_wanted_number(quiet_lab):
     assert [pod.quota.cpu_request_cores for pod in lab.pods() if not pod.deleted] == [0.75] * 4
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a reconciliation that only deletes pods schedules no further one, so the roll-out stalls",
-)
 def test_pods_too_large_for_any_node_give_way_to_smaller_ones(quiet_lab):
     lab = quiet_lab(nodes={"count": 2}, web={"initial_replicas": 3, "cpu_request_cores": 1.0})
     lab.advance()
@@ -199,7 +194,6 @@ def test_pods_too_large_for_any_node_give_way_to_smaller_ones(quiet_lab):
     assert lab.service().replicas_ready == 3
 
 
-@pytest.mark.xfail(strict=True, reason="the same stall: the last pod of the old template waits for ever")
 def test_one_decision_replaces_pods_that_never_fitted(quiet_lab):
     lab = quiet_lab(nodes={"count": 1}, web={"initial_replicas": 2, "cpu_request_cores": 8.0})
     lab.advance(5)
@@ -360,9 +354,6 @@ def test_flapping_decisions_do_not_leak_pods(quiet_lab):
     assert len(lab.pods()) == 6
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the change of one decision is reported again in every interval after it"
-)
 def test_a_change_of_the_wanted_number_is_reported_once(quiet_lab):
     lab = quiet_lab(web={"initial_replicas": 3})
     lab.want(replicas=7)
