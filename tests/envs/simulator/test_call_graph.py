@@ -141,7 +141,7 @@ def test_no_more_calls_are_under_way_than_callers_have_slots(quiet_config, lab):
     assert served.std() < 0.01 * served.mean()
 
 
-# Callers see a slow callee one tick late, so a coarse tick lets more calls in at the start (docs/simulator.md).
+# Callers see a slow callee one tick late, so a coarse tick lets more calls in at first (docs/simulator.md).
 @pytest.mark.parametrize(("tick_s", "most_calls"), [(0.1, 1.1 * 50), (1.0, 2.0 * 50)])
 def test_an_overload_does_not_begin_with_many_more_calls_than_slots(quiet_config, lab, tick_s, most_calls):
     config = override(chain(quiet_config, concurrency=50), {"tick_s": tick_s})
