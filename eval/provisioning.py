@@ -41,6 +41,6 @@ def peak_replicas(cluster: ClusterConfig, profile: LoadProfile) -> list[int]:
             for calls, service in zip(visits.tolist(), cluster.services, strict=True)
         )
         peak_rps /= max(cluster.load.think_time_s + latency_s, 1e-3)
-    requests_cores = np.array([service.cpu_request_cores for service in cluster.services])
-    columns = {"offered_rps": peak_rps * visits, "cpu_request_cores": requests_cores}
+    limits_cores = np.array([service.quota.cpu_limit_cores for service in cluster.services])
+    columns = {"offered_rps": peak_rps * visits, "cpu_limit_cores": limits_cores}
     return [int(count) for count in RequiredReplicas(cluster).count(columns)]

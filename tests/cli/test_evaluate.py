@@ -163,7 +163,7 @@ ERRORS = {
     "unknown service": ([*BURST, "--set", "cluster.services.wob.max_replicas=3"], "Did you mean 'web'?"),
     "no equals sign": ([*BURST, "--set", "episode_s"], "key=value is needed"),
     "key twice": ([*BURST, "--set", "episode_s=60", "--set", "episode_s=90"], "given twice"),
-    "wrong kind": ([*BURST, "--set", "cluster.services=5"], "--set cluster.services=5"),
+    "wrong kind": ([*BURST, "--set", "cluster.services=5"], "cluster.services is 5"),
     "not a number": ([*BURST, "--set", "episode_s=NaN"], "episode_s is nan"),
     "fraction of a node": ([*BURST, "--set", "cluster.nodes.count=2.5"], "2.5"),
     "replicas 0": ([*BURST, "--controller", "static", "--replicas", "0"], "got 0"),
