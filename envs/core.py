@@ -30,6 +30,13 @@ from podgym.errors import InputError
 DEFAULT_EPISODE_S = 3600.0
 _COLUMN = {name: index for index, name in enumerate(INFO_KEYS)}
 _REWARD = _COLUMN["reward"]
+_WANTED = _COLUMN["replicas_wanted"]
+_READY = _COLUMN["replicas_ready"]
+_PENDING = _COLUMN["replicas_pending"]
+_REQUESTED_CORES = _COLUMN["requested_cores"]
+_REQUESTED_GIB = _COLUMN["requested_gib"]
+_PLAN_REPLICAS = _COLUMN["plan_replicas"]
+_PLAN_STEP = _COLUMN["plan_step"]
 
 
 @kernel
@@ -57,10 +64,27 @@ def _step(
 
 @kernel
 def _look(
-    world: World, scales: Scales, plan: NDArray[np.float64], observation: NDArray[np.float32], b: int
+    world: World,
+    scales: Scales,
+    plan: NDArray[np.float64],
+    observation: NDArray[np.float32],
+    totals: NDArray[np.float64],
+    b: int,
 ) -> None:
+    """Write the first observation of an episode, and what ``info`` can say before anything happened."""
     observation[b] = 0.0
     write_observation(world, scales, plan, observation, b)
+    row = totals[b]
+    row[:] = 0.0
+    for s in range(world.services.shape[1]):
+        service = world.services[b, s]
+        row[_WANTED] += service.wanted
+        row[_READY] += service.ready
+        row[_PENDING] += service.pending
+        row[_REQUESTED_CORES] += service.placed_cpu_cores
+        row[_REQUESTED_GIB] += service.placed_memory_bytes / GIB
+        row[_PLAN_REPLICAS] += plan[b, s, 0]
+        row[_PLAN_STEP] += plan[b, s, 0] - service.wanted
 
 
 @kernel
@@ -170,32 +194,17 @@ class AutoscaleCore:
         self.wanted[index] = self._first_wanted
         self.quotas[index] = self._first_quotas
         self.steps[index] = 0
-        self.totals[index] = 0.0
-        self._note_start(index)
         if self.shadow is not None:
             self.shadow.reset(index, profile, words)
-        self._look_code(self.clusters.world, self.layout.scales, self.plan, self.observation, index)
-
-    def _note_start(self, index: int) -> None:
-        """Fill in what ``info`` can say before anything has happened: pods and plan."""
-        services = self.clusters.world.services[index]
-        start = {
-            "replicas_wanted": services["wanted"].sum(),
-            "replicas_ready": services["ready"].sum(),
-            "replicas_pending": services["pending"].sum(),
-            "requested_cores": services["placed_cpu_cores"].sum(),
-            "requested_gib": services["placed_memory_bytes"].sum() / GIB,
-            "plan_replicas": self.plan[index, :, 0].sum(),
-            "plan_step": self.plan[index, :, 0].sum() - services["wanted"].sum(),
-        }
-        for name, value in start.items():
-            self.totals[index, _COLUMN[name]] = value
+        self._look_code(
+            self.clusters.world, self.layout.scales, self.plan, self.observation, self.totals, index
+        )
 
     def _checked_plans(self, profile: LoadProfile) -> NDArray[np.float64]:
         plans = self.planner.plan(self.config.cluster, profile, self.duration_s)
         array = np.asarray(plans, dtype=np.float64)
         good_shape = array.ndim == 3 and len(array) > 0 and array.shape[1:] == self.plan.shape[1:]
-        if not good_shape or not np.isfinite(array).all() or not (array > 0).all():
+        if not good_shape or not array.min() > 0.0 or not array.max() < math.inf:  # nan fails both
             raise InputError(
                 f"the planner returned an array of shape {array.shape}; it must be (1 or more, "
                 f"{self.plan.shape[1]}, 3) with positive finite numbers."
