@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 from podgym.envs.simulator.constants import constant
 from podgym.envs.simulator.parameters import ClusterConfig, NodeFailure, ServiceConfig
-from podgym.errors import InputError, unknown_name
+from podgym.errors import InputError, require_whole, unknown_name
 
 ActionMode = Literal["delta", "absolute", "residual", "continuous"]
-ForecastMode = Literal["none", "naive", "noisy_oracle", "oracle"]
+ForecastMode = Literal["none", "naive", "learned", "noisy_oracle", "oracle"]
 RewardPreset = Literal["slo_cost", "paper"]
 
 WIDE_STEPS = (-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 8, 10, 12)
@@ -39,12 +39,6 @@ REWARD_PRESETS: dict[str, dict[str, float]] = {
 """Weights per preset, terms not named weigh 0. ``slo_cost`` counts in core-seconds: a GiB costs 0.13
 cores (ratio of public list prices), a second in which every request violates the SLO costs 20 cores,
 more than the testbed has. ``paper`` is F = 0.5 U_cpu + 0.5 U_mem - R."""
-
-
-def require_whole(name: str, value: object, low: int, high: int) -> None:
-    """Refuse what is not a whole number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")
 
 
 def _require_weight(name: str, value: object) -> None:
@@ -89,7 +83,9 @@ class ObservationConfig:
     """Control intervals of history, the newest first."""
     forecast: ForecastMode = "naive"
     """Source of the forecast: ``none`` (zeros), ``naive`` (the last rate, with the range of the history as
-    interval), ``noisy_oracle`` (the true future times noise), ``oracle`` (the true future)."""
+    interval), ``learned`` (from the forecaster given to the environment, renewed every minute; giving one
+    changes the default to this), ``noisy_oracle`` (the true future times noise), ``oracle`` (the true
+    future)."""
     forecast_sigma: float = 0.1
     """Relative standard deviation of the noisy oracle."""
     horizon_minutes: int = 5

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from podgym.envs.actions import ActionDecoder
 from podgym.envs.config import EnvConfig, override
+from podgym.envs.forecasts import ForecastTables, choose_forecast
 from podgym.envs.observation import ObservationLayout, Scales, write_observation
-from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner
+from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner, RateForecaster
 from podgym.envs.simulator.cluster import SimulatedClusters, stream_seeds
 from podgym.envs.simulator.compile import MachineCode, kernel
 from podgym.envs.simulator.engine import advance_cluster, decide_all
@@ -46,6 +47,7 @@ def _step(
     quotas: NDArray[np.float64],
     scales: Scales,
     plan: NDArray[np.float64],
+    forecasts: NDArray[np.float64],
     weights: NDArray[np.float64],
     observation: NDArray[np.float32],
     totals: NDArray[np.float64],
@@ -56,7 +58,7 @@ def _step(
     for b in range(world.clusters.shape[0]):
         advance_cluster(world, b)
         add_up(world, scales.visits, plan, weights, totals, b)
-        write_observation(world, scales, plan, observation, b)
+        write_observation(world, scales, plan, forecasts, observation, b)
         if not math.isfinite(totals[b, _REWARD]) and broken < 0:
             broken = b
     return broken
@@ -67,13 +69,14 @@ def _look(
     world: World,
     scales: Scales,
     plan: NDArray[np.float64],
+    forecasts: NDArray[np.float64],
     observation: NDArray[np.float32],
     totals: NDArray[np.float64],
     b: int,
 ) -> None:
     """Write the first observation of an episode, and what ``info`` can say before anything happened."""
     observation[b] = 0.0
-    write_observation(world, scales, plan, observation, b)
+    write_observation(world, scales, plan, forecasts, observation, b)
     row = totals[b]
     row[:] = 0.0
     for s in range(world.services.shape[1]):
@@ -100,16 +103,29 @@ def _add_up_all(
 
 
 def configure(
-    config: EnvConfig | None, workload: Workload | str | None, changes: Mapping[str, Any]
+    config: EnvConfig | None,
+    workload: Workload | str | None,
+    changes: Mapping[str, Any],
+    forecaster: RateForecaster | None = None,
 ) -> tuple[EnvConfig, Workload | None]:
     """Lay the keyword arguments of an environment over its configuration.
 
     A workload given by name brings options of its own: those of the workload that it replaces are
-    dropped unless ``workload_options`` comes with it.
+    dropped unless ``workload_options`` comes with it. A forecaster makes the forecast "learned".
 
     Returns:
         The configuration, and the workload if it was given as an object.
+
+    Raises:
+        InputError: an unknown key, a bad value, or a forecaster that contradicts the configuration.
     """
+    changed, opened = _with_changes(config, workload, changes)
+    return choose_forecast(changed, forecaster, changes), opened
+
+
+def _with_changes(
+    config: EnvConfig | None, workload: Workload | str | None, changes: Mapping[str, Any]
+) -> tuple[EnvConfig, Workload | None]:
     if config is not None and not isinstance(config, EnvConfig):
         raise InputError(f"config is {config!r}; it must be an EnvConfig (or leave it out and name changes).")
     base = config if config is not None else EnvConfig()
@@ -141,12 +157,14 @@ class AutoscaleCore:
         *,
         workload: Workload | None = None,
         planner: Planner | None = None,
+        forecaster: RateForecaster | None = None,
     ) -> None:
         """Open the workload and allocate the batch.
 
         Raises:
             InputError: a bad configuration, or an episode longer than the workload.
         """
+        config = choose_forecast(config, forecaster)
         self.config = config
         self.workload = workload if workload is not None else open_workload(config)
         if planner is not None and not hasattr(planner, "plan"):
@@ -158,6 +176,8 @@ class AutoscaleCore:
         self.shadow = SimulatedClusters(config.cluster, num_envs) if config.reward.relative_to_plan else None
         self.decoder = ActionDecoder(config.action, config.cluster)
         self.layout = ObservationLayout(config.observation, config.cluster)
+        horizon = config.observation.horizon_minutes
+        self.forecasts = ForecastTables(forecaster, num_envs, self.duration_s, horizon)
         services = len(config.cluster.services)
         self.weights = np.array(config.reward.all_weights())  # (reward terms,)
         self.plan = np.zeros((num_envs, services, 3))  # replicas, cores, bytes
@@ -186,6 +206,7 @@ class AutoscaleCore:
         """Start an episode in one environment, with everything random drawn from ``rng``."""
         profile = self.workload.sample(rng, self.duration_s)
         words = stream_seeds(rng)
+        self.forecasts.renew(index, profile)
         self.profiles[index] = profile
         self.clusters.reset(index, profile, words)
         self.plans[index] = self._checked_plans(profile)
@@ -197,8 +218,9 @@ class AutoscaleCore:
         if self.shadow is not None:
             self.shadow.reset(index, profile, words)
         self._look_code(
-            self.clusters.world, self.layout.scales, self.plan, self.observation, self.totals, index
-        )
+            self.clusters.world, self.layout.scales, self.plan, self.forecasts.rates, self.observation,
+            self.totals, index,
+        )  # fmt: skip
 
     def _checked_plans(self, profile: LoadProfile) -> NDArray[np.float64]:
         plans = self.planner.plan(self.config.cluster, profile, self.duration_s)
@@ -224,8 +246,8 @@ class AutoscaleCore:
         if self._plans_change:
             self._renew_plans()
         broken = self._step_code(
-            self.clusters.world, self.wanted, self.quotas, self.layout.scales, self.plan, self.weights,
-            self.observation, self.totals,
+            self.clusters.world, self.wanted, self.quotas, self.layout.scales, self.plan,
+            self.forecasts.rates, self.weights, self.observation, self.totals,
         )  # fmt: skip
         if broken >= 0:
             raise FloatingPointError(f"reward of environment {broken} is not finite; please report the seed.")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
 from podgym.envs.config import EnvConfig
 from podgym.envs.core import AutoscaleCore, configure
-from podgym.envs.protocols import Planner
+from podgym.envs.protocols import Planner, RateForecaster
 from podgym.envs.simulator.cluster import merge_decisions
 from podgym.envs.simulator.constants import Provenance, provenance
 from podgym.envs.simulator.parameters import ClusterConfig
@@ -38,11 +38,14 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         render_mode: ``ansi`` (a line of text) or ``rgb_array`` (a figure of the episode so far).
         workload: name of a workload or path of a trace; or a workload object.
         planner: makes the plans of an episode; default: what the services start with.
+        forecaster: makes the forecasts of an episode for the observation; it changes the default of
+            ``observation.forecast`` to "learned".
         **changes: fields of ``EnvConfig`` to change, as nested mappings, for example
             ``action={"mode": "absolute"}`` or ``cluster={"nodes": {"count": 8}}``.
 
     Raises:
-        InputError: an unknown key (with the closest match) or a bad value.
+        InputError: an unknown key (with the closest match), a bad value, or a forecaster together with
+            another forecast than "learned".
     """
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012  (Gymnasium's contract)
@@ -54,13 +57,14 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         *,
         workload: Workload | str | None = None,
         planner: Planner | None = None,
+        forecaster: RateForecaster | None = None,
         **changes: Any,  # noqa: ANN401
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown_name("render mode", render_mode, RENDER_MODES)
-        self.config, opened = configure(config, workload, changes)
+        self.config, opened = configure(config, workload, changes, forecaster)
         self.render_mode = render_mode
-        self._core = AutoscaleCore(self.config, 1, workload=opened, planner=planner)
+        self._core = AutoscaleCore(self.config, 1, workload=opened, planner=planner, forecaster=forecaster)
         self.observation_space = cast(Any, self._core.layout.space)
         self.action_space = cast(Any, self._core.decoder.space)
         self._required = RequiredReplicas(self.config.cluster)

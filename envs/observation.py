@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from podgym.envs.config import ObservationConfig
+from podgym.envs.protocols import FORECAST_PERIOD_S
 from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.engine import profile_value
 from podgym.envs.simulator.parameters import ClusterConfig
@@ -21,8 +22,14 @@ from podgym.envs.simulator.records import Record, World
 from podgym.envs.simulator.streams import FORECAST, normal
 from podgym.envs.simulator.world import DAY_S, WEEK_S, visits_per_request
 
-NO_FORECAST, NAIVE, NOISY_ORACLE, ORACLE = range(4)
-_FORECASTS = {"none": NO_FORECAST, "naive": NAIVE, "noisy_oracle": NOISY_ORACLE, "oracle": ORACLE}
+NO_FORECAST, NAIVE, NOISY_ORACLE, ORACLE, LEARNED = range(5)
+_FORECASTS = {
+    "none": NO_FORECAST,
+    "naive": NAIVE,
+    "learned": LEARNED,
+    "noisy_oracle": NOISY_ORACLE,
+    "oracle": ORACLE,
+}
 _Z80 = 1.2815515655446004  # half-width of an 80 % normal interval
 _OLDEST = 10.0
 
@@ -187,9 +194,8 @@ def _push_history(service: Record, scales: Scales, row: NDArray[np.float32], at:
 
 
 @kernel
-def _future_rate(world: World, b: int, now: float) -> float:
-    """External requests/s that the profile offers; closed users as if nothing made them wait."""
-    value = profile_value(world.profile[b], world.clusters[b], now)
+def _external_rate(world: World, b: int, value: float) -> float:
+    """External requests/s of a value of the profile; closed users as if nothing made them wait."""
     if world.clusters[b].closed:
         parameters = world.cluster_parameters[b]
         return value / max(parameters.think_time_s + parameters.network_s, 1e-3)
@@ -198,10 +204,19 @@ def _future_rate(world: World, b: int, now: float) -> float:
 
 @kernel
 def _write_forecast(
-    world: World, scales: Scales, row: NDArray[np.float32], first: int, at: int, b: int, s: int
+    world: World,
+    scales: Scales,
+    forecasts: NDArray[np.float64],
+    row: NDArray[np.float32],
+    first: int,
+    at: int,
+    b: int,
+    s: int,
 ) -> None:
     """Write mean, lower and upper for each minute at ``at``; the history begins at ``first``."""
     horizon = scales.horizon
+    # Times are multiples of a tick and may fall short of a whole minute by a rounding error.
+    newest = min(int((world.clusters[b].time_s + 1e-6) / FORECAST_PERIOD_S), forecasts.shape[1] - 1)
     seen = world.clusters[b].tick // world.cluster_parameters[b].ticks  # lags that have a past
     for minute in range(horizon):
         mean = 0.0
@@ -214,9 +229,15 @@ def _write_forecast(
             for lag in range(1, min(scales.lags, seen)):
                 lower = min(lower, row[first + _FEATURES * lag + _RATE])
                 upper = max(upper, row[first + _FEATURES * lag + _RATE])
+        elif scales.forecast == LEARNED:
+            known = forecasts[b, newest, minute]
+            mean = _external_rate(world, b, known[0]) * scales.visits[s] / scales.rate_rps[s]
+            lower = _external_rate(world, b, known[1]) * scales.visits[s] / scales.rate_rps[s]
+            upper = _external_rate(world, b, known[2]) * scales.visits[s] / scales.rate_rps[s]
         elif scales.forecast != NO_FORECAST:
             now = world.clusters[b].time_s + 60.0 * (minute + 1)
-            mean = _future_rate(world, b, now) * scales.visits[s] / scales.rate_rps[s]
+            value = profile_value(world.profile[b], world.clusters[b], now)
+            mean = _external_rate(world, b, value) * scales.visits[s] / scales.rate_rps[s]
             spread = 0.0
             if scales.forecast == NOISY_ORACLE:
                 mean *= max(1.0 + scales.sigma * normal(world.rng[b, FORECAST]), 0.0)
@@ -230,9 +251,24 @@ def _write_forecast(
 
 @kernel
 def write_observation(
-    world: World, scales: Scales, plan: NDArray[np.float64], observation: NDArray[np.float32], b: int
+    world: World,
+    scales: Scales,
+    plan: NDArray[np.float64],
+    forecasts: NDArray[np.float64],
+    observation: NDArray[np.float32],
+    b: int,
 ) -> None:
-    """Renew the observation of one cluster in its row of (B, size); the history lives in the row itself."""
+    """Renew the observation of one cluster; its history lives in the row itself.
+
+    Args:
+        world: the batch.
+        scales: what to divide by, and settings.
+        plan: (B, S, 3) planned replicas, CPU and memory requests.
+        forecasts: (B, rows, horizon, 3) requests/s or users, see ``ForecastTables``; read in the mode
+            "learned" only.
+        observation: (B, size), where to write.
+        b: cluster.
+    """
     row = observation[b]
     cluster = world.clusters[b]
     at = 0
@@ -248,7 +284,7 @@ def write_observation(
         age = (cluster.time_s - service.seen_time_s) / scales.interval_s
         row[at + 3] = min(age, _OLDEST) if age >= 0.0 else _OLDEST
         at += 4
-        _write_forecast(world, scales, row, first, at, b, s)
+        _write_forecast(world, scales, forecasts, row, first, at, b, s)
         at += 3 * scales.horizon
         row[at] = _clip(plan[b, s, 0] / most, 1.0)
         row[at + 1] = _clip(plan[b, s, 1] / scales.cpu_cores[s], 10.0)

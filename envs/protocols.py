@@ -1,4 +1,7 @@
-"""What an environment asks of a planner: plans for a whole episode, made before it begins."""
+"""What an environment asks of a planner and of a forecaster.
+
+Both work for a whole episode before it begins, so that a step only looks up what they made.
+"""
 
 from typing import Protocol
 
@@ -10,6 +13,8 @@ from podgym.envs.workloads.profile import LoadProfile
 
 PLAN_PERIOD_S = 300.0
 """A plan holds for five minutes."""
+FORECAST_PERIOD_S = 60.0
+"""A forecast is renewed every minute."""
 
 
 class Planner(Protocol):
@@ -19,6 +24,29 @@ class Planner(Protocol):
         """Return plans (num_plans, num_services, 3): replicas, CPU request in cores, memory request in bytes.
 
         Plan i holds from ``i * PLAN_PERIOD_S``; the last one to the end.
+        """
+        ...
+
+
+class RateForecaster(Protocol):
+    """Gives the forecasts of a whole episode before it begins, so that a step only looks them up."""
+
+    def forecast_rates(
+        self, profile: LoadProfile, duration_s: float, horizon_minutes: int
+    ) -> NDArray[np.float64]:
+        """Return the forecasts of one episode, as they would have been made minute by minute.
+
+        Args:
+            profile: the load of the episode, with the place in its trace where it was cut from.
+            duration_s: length of the episode, seconds.
+            horizon_minutes: how many minutes each forecast tells of.
+
+        Returns:
+            (num_rows, horizon_minutes, 3) mean, lower and upper end of the 80 % interval, in the unit of
+            ``profile.values`` (requests/s, or users of a closed workload). Row i is what is known at
+            ``i * FORECAST_PERIOD_S`` and tells the means over the following minutes; it serves until the
+            next row, the last one to the end. It is made from the load up to that time only. The array is
+            copied, so it may be a view of something larger.
         """
         ...
 

@@ -9,12 +9,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from podgym.envs.config import EnvConfig, require_whole
+from podgym.envs.config import EnvConfig
 from podgym.envs.core import AutoscaleCore, configure
-from podgym.envs.protocols import Planner
+from podgym.envs.protocols import Planner, RateForecaster
 from podgym.envs.totals import INFO_KEYS
 from podgym.envs.workloads.profile import Workload
-from podgym.errors import InputError, unknown_name
+from podgym.errors import InputError, require_whole, unknown_name
 
 
 class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
@@ -31,10 +31,12 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         autoreset_mode: ``NextStep``, ``SameStep`` or ``Disabled``.
         workload: name of a workload or path of a trace; or a workload object.
         planner: makes the plans of an episode.
+        forecaster: makes the forecasts of all episodes, see ``AutoscaleEnv``.
         **changes: fields of ``EnvConfig`` to change, see ``AutoscaleEnv``.
 
     Raises:
-        InputError: an unknown key (with the closest match) or a bad value.
+        InputError: an unknown key (with the closest match), a bad value, or a forecaster together with
+            another forecast than "learned".
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         *,
         workload: Workload | str | None = None,
         planner: Planner | None = None,
+        forecaster: RateForecaster | None = None,
         **changes: Any,  # noqa: ANN401
     ) -> None:
         super().__init__()
@@ -54,11 +57,13 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             max_episode_steps = _whole("max_episode_steps", max_episode_steps)
         if changes.pop("render_mode", None) is not None:
             raise InputError("the vector environment does not render; use gym.make with a render_mode.")
-        self.config, opened = configure(config, workload, changes)
+        self.config, opened = configure(config, workload, changes, forecaster)
         self.num_envs = num_envs
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self._core = AutoscaleCore(self.config, num_envs, workload=opened, planner=planner)
+        self._core = AutoscaleCore(
+            self.config, num_envs, workload=opened, planner=planner, forecaster=forecaster
+        )
         if max_episode_steps is not None:
             self._core.time_limit_steps = min(max_episode_steps, self._core.episode_steps)
         self.single_observation_space = self._core.layout.space

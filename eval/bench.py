@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.envs.actions import ActionDecoder
-from podgym.envs.config import EnvConfig, override, require_whole
+from podgym.envs.config import EnvConfig, override
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.make import scenario_config
 from podgym.envs.registration import ENVIRONMENT_IDS
-from podgym.errors import InputError, unknown_name
+from podgym.errors import InputError, require_whole, unknown_name
 from podgym.eval.provisioning import peak_replicas
 
 CARTPOLE = "CartPole-v1"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
-from podgym.envs.config import require_whole
-from podgym.errors import InputError
+from podgym.errors import InputError, require_whole
 
 _STEPS = 30
 _PROBE = """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from podgym import __version__
 from podgym.envs.workloads.profile import LoadKind, LoadProfile
 from podgym.errors import InputError, unknown_name
-from podgym.eval.files import write_atomically
+from podgym.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

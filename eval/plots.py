@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from podgym.envs.render import draw_panels, panel_figure
 from podgym.errors import InputError
 from podgym.eval.episode import EpisodeRecord
-from podgym.eval.files import write_atomically
+from podgym.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

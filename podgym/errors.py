@@ -24,3 +24,9 @@ def unknown_name(kind: str, got: object, allowed: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(got), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {got!r}; allowed: {', '.join(names)}.{hint}")
+
+
+def require_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse what is not a whole number from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")

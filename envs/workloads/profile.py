@@ -1,7 +1,7 @@
 """What every workload gives: a load profile, and the protocol of the workloads that give it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -47,8 +47,8 @@ class LoadProfile:
     The samples are copied, checked and made read-only, so a profile can be shared and never changes.
 
     Raises:
-        InputError: fewer than 2 samples, a step that is not positive, or a sample that is negative, NaN
-            or infinite (the message names its index and value).
+        InputError: fewer than 2 samples, a step that is not positive, a sample that is negative, NaN or
+            infinite (the message names its index and value), or a trace without its place or the reverse.
     """
 
     values: NDArray[np.float64]
@@ -61,6 +61,15 @@ class LoadProfile:
     """Clock at the first sample, seconds since Monday 00:00; 0 when the workload has no clock."""
     label: str
     """Says what the profile is, for tables."""
+    trace: str | None = None
+    """Name of the trace and column that the profile was cut from, ``TraceWorkload.name``, such as
+    "alibaba2018:cpu_util_percent"; None: it was generated."""
+    trace_start_s: float | None = None
+    """Where in the trace the first sample lies, seconds since the start of the whole trace; None: there is
+    no trace."""
+    scale: float = 1.0
+    """Factor by which the rates of the trace were multiplied, ``TraceWorkload.scale``; ``values / scale``
+    are the rates of the trace opened without a wanted peak or mean."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("open", "closed"):
@@ -68,6 +77,21 @@ class LoadProfile:
         object.__setattr__(self, "values", _checked_values(self.values))
         object.__setattr__(self, "step_s", require_number("step_s", self.step_s, above=0.0))
         object.__setattr__(self, "start_time_s", require_number("start_time_s", self.start_time_s, low=0.0))
+        object.__setattr__(self, "scale", require_number("scale", self.scale, above=0.0))
+        self._check_trace()
+
+    def _check_trace(self) -> None:
+        trace: object = self.trace
+        if trace is not None and (not isinstance(trace, str) or trace == ""):
+            raise InputError(f"trace is {self.trace!r}; it must be the name of a trace, or None.")
+        if (self.trace is None) != (self.trace_start_s is None):
+            raise InputError(
+                f"trace is {self.trace!r} and trace_start_s {self.trace_start_s!r}; a profile that was cut "
+                "from a trace has both, a generated one neither."
+            )
+        if self.trace_start_s is not None:
+            start_s = require_number("trace_start_s", self.trace_start_s, low=0.0)
+            object.__setattr__(self, "trace_start_s", start_s)
 
     @property
     def duration_s(self) -> float:
@@ -146,6 +170,8 @@ def sample_count(duration_s: float, step_s: float, *, max_duration_s: float, nam
 def resample(profile: LoadProfile, step_s: float) -> LoadProfile:
     """Return the same load at another step, read off the straight lines between the samples.
 
+    Kind, clock, label and the place in a trace stay as they are.
+
     Nothing is averaged: a step longer than the profile's own can miss a peak between two of its samples.
     When ``step_s`` does not divide the duration, the last sample lies past the end and repeats the last
     value.
@@ -160,4 +186,4 @@ def resample(profile: LoadProfile, step_s: float) -> LoadProfile:
     step_s = require_number("step_s", step_s, above=0.0)
     count = max(1, math.ceil(profile.duration_s / step_s - 1e-9)) + 1
     values = np.interp(np.arange(count) * step_s, profile.times_s, profile.values)
-    return LoadProfile(values, step_s, profile.kind, profile.start_time_s, profile.label)
+    return replace(profile, values=values, step_s=step_s)

@@ -4,10 +4,10 @@ A ``Trace`` is one column as recorded, nothing filled in and nothing left out si
 step; where whole samples are missing the trace is cut, and later layers never cross a cut.
 """
 
-import difflib
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from podgym.envs.workloads.profile import DAY_S, WEEK_S
 from podgym.errors import InputError, unknown_name
+from podgym.files import missing_with_hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def checked_trace(
     """
     if len(times_s) < 2:
         raise InputError(f"trace {name!r} has {len(times_s)} samples; it needs 2 or more.")
-    step_s = _regular_step_s(name, times_s)
+    step_s = regular_step_s(name, times_s)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0.0)))
     if len(bad):
         row = int(bad[0])
@@ -100,7 +101,7 @@ def checked_trace(
     return Trace(name, column, checked_times_s, checked_values, step_s, clock_start_s)
 
 
-def _regular_step_s(name: str, times_s: NDArray[np.float64]) -> float:
+def regular_step_s(name: str, times_s: NDArray[np.float64]) -> float:
     """Return the step of a clock whose gaps are whole multiples of it, or refuse the clock."""
     bad = np.flatnonzero(~np.isfinite(times_s))
     if len(bad):
@@ -142,6 +143,35 @@ def read_file(path: Path, column: str | None = None) -> Trace:
         InputError: a file that is missing or cannot be read, a missing column, or times or values that
             ``checked_trace`` refuses.
     """
+    columns = read_columns(path, None if column is None else [column])
+    chosen = columns.names[0]
+    return checked_trace(path.name, chosen, columns.times_s, columns.values[:, 0], columns.clock_start_s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Some columns of a file as recorded, nothing checked but that they are numbers."""
+
+    names: tuple[str, ...]
+    """Names of the columns."""
+    times_s: NDArray[np.float64]
+    """(n,) s, any origin."""
+    values: NDArray[np.float64]
+    """(n, num_columns); an empty cell is nan."""
+    clock_start_s: float | None
+    """Clock at the first sample, seconds since Monday 00:00; None: unknown."""
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> Columns:
+    """Return columns of a CSV or parquet file; see ``read_file`` for its time column.
+
+    Args:
+        path: the file.
+        columns: names of the columns; None: the one that ``choose_column`` takes.
+
+    Raises:
+        InputError: a file that is missing or cannot be read, a missing column, or cells that are no numbers.
+    """
     table = _read_table(path)
     if table.empty:
         raise InputError(f"{path.name} has no rows; a trace needs 2 or more.")
@@ -153,12 +183,13 @@ def read_file(path: Path, column: str | None = None) -> Trace:
         raise InputError(
             f"{path.name} has the columns {', '.join(names)}; it needs a time and a value column."
         )
-    if column is not None and column not in value_names:
-        raise unknown_name(f"column of {path.name}", column, value_names)
-    chosen = column if column is not None else choose_column(path.name, value_names)
-    values = _numbers(path.name, chosen, table.iloc[:, names.index(chosen)])
+    for column in columns or ():
+        if column not in value_names:
+            raise unknown_name(f"column of {path.name}", column, value_names)
+    chosen = tuple(columns) if columns else (choose_column(path.name, value_names),)
+    cells = [_numbers(path.name, name, table.iloc[:, names.index(name)]) for name in chosen]
     times_s, clock_start_s = _times(path.name, names[time_index], table.iloc[:, time_index])
-    return checked_trace(path.name, chosen, times_s, values, clock_start_s)
+    return Columns(chosen, times_s, np.stack(cells, axis=1), clock_start_s)
 
 
 def choose_column(name: str, columns: list[str]) -> str:
@@ -193,7 +224,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     if not path.name.lower().endswith(FILE_SUFFIXES):
         raise InputError(f"{path} is not a trace file; allowed endings: {', '.join(FILE_SUFFIXES)}.")
     if not path.is_file():
-        raise missing_file(path)
+        raise missing_with_hint(path, FILE_SUFFIXES)
     try:
         if path.name.lower().endswith((".csv", ".csv.gz")):
             with warnings.catch_warnings():
@@ -205,16 +236,6 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise InputError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from error
     # A table that was saved with its time as the index gets it back as its first column.
     return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-
-
-def missing_file(path: Path) -> InputError:
-    """Build the error for a file that is not there, with the closest name in its folder."""
-    if not path.parent.is_dir():
-        return InputError(f"there is no file {path}: the folder {path.parent} does not exist.")
-    names = [entry.name for entry in path.parent.iterdir() if entry.name.lower().endswith(FILE_SUFFIXES)]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"there is no file {path}.{hint}")
 
 
 def _numbers(name: str, column: str, cells: "pd.Series[Any]") -> NDArray[np.float64]:

@@ -94,7 +94,8 @@ class TraceWorkload:
     def sample(self, rng: np.random.Generator, duration_s: float) -> LoadProfile:
         """Return a window of the part, each start equally likely; see ``Workload.sample``.
 
-        The label names the window in seconds since the start of the whole trace, first and last sample.
+        The label names the window in seconds since the start of the whole trace, first and last sample;
+        ``trace``, ``trace_start_s`` and ``scale`` say the same for programs.
         """
         name = f"{self.name} [{self.part}]"
         count = sample_count(duration_s, self.step_s, max_duration_s=self.max_duration_s, name=name)
@@ -117,6 +118,9 @@ class TraceWorkload:
             "open",
             ((self.clock_start_s or 0.0) + start_s) % WEEK_S,
             f"{self.name}{scaled} [{self.part}, {start_s:.0f} to {stop_s:.0f} s]",
+            trace=self.name,
+            trace_start_s=start_s,
+            scale=self.scale,
         )
 
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: an unknown id, or a number that cannot be used; nothing is measured then.
     """
-    from podgym.envs.config import require_whole
+    from podgym.errors import require_whole
     from podgym.eval.bench import bench, bench_cases, bench_environments, check_effort
     from podgym.eval.bench_machine import measure_memory, this_machine
     from podgym.eval.bench_scaling import SERIES, bench_scaling
@@ -108,7 +108,7 @@ def _print_json(
     series: Sequence["Series"],
 ) -> None:
     from podgym.eval.bench import as_rows
-    from podgym.eval.files import to_json
+    from podgym.files import to_json
 
     content: dict[str, Any] = {
         "date": date,

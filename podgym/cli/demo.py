@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: the output folder cannot be used.
     """
     from podgym.cli.evaluate import print_paths
-    from podgym.eval.files import usable_folder
+    from podgym.files import usable_folder
 
     folder = usable_folder(args.output)
     began = time.perf_counter()
@@ -175,8 +175,8 @@ def _write(
     summaries: Sequence["Summary"],
 ) -> list[Path]:
     from podgym.cli.evaluate import write_episodes
-    from podgym.eval.files import write_json
     from podgym.eval.summary import result_document
+    from podgym.files import write_json
 
     written = [path for case, records in zip(cases, groups, strict=True)
                for path in write_episodes(folder, records, case.label.replace(" ", "-"))]  # fmt: skip

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         describe = _brief if args.id is None else _full
         content = [describe(name, env) for name, env in envs.items()]
-        from podgym.eval.files import to_json
+        from podgym.files import to_json
 
         print(to_json({"environments": content}))
     elif args.id is None:

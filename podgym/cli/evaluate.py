@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: anything about the arguments or the trace; nothing is written then.
     """
     from podgym.cli.settings import make_target
-    from podgym.eval.files import usable_folder
+    from podgym.files import usable_folder
 
     folder = None if args.output is None else usable_folder(args.output)
     options = controller_options(args.controller, replicas=args.replicas, target_cpu=args.target_cpu)
@@ -168,8 +168,8 @@ def _show_and_write(
     *,
     as_json: bool,
 ) -> None:
-    from podgym.eval.files import to_json, write_json
     from podgym.eval.summary import result_document, summarise
+    from podgym.files import to_json, write_json
 
     count = len(records) // len(controllers)
     groups = [records[count * i : count * (i + 1)] for i in range(len(controllers))]

@@ -7,8 +7,8 @@ import pytest
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 from podgym.eval.episode import profile_means, profile_sha256, read_episode
-from podgym.eval.files import to_json, usable_folder, write_atomically, write_json
 from podgym.eval.measures import measure
+from podgym.files import to_json, usable_folder, write_atomically, write_json
 
 
 def profile(values, step_s=30.0, kind="open", start_s=0.0):

@@ -105,3 +105,30 @@ def test_the_refusal_of_a_number_names_its_limits() -> None:
         require_number("n", 0, above=0.0)
     with pytest.raises(InputError, match=r"^n is None; it must be a finite number\.$"):
         require_number("n", None)
+
+
+def test_a_profile_may_say_where_in_a_trace_it_lies() -> None:
+    generated = _profile([1.0, 2.0])
+    assert (generated.trace, generated.trace_start_s, generated.scale) == (None, None, 1.0)
+    cut = _profile([1.0, 2.0, 3.0], trace="week:rate", trace_start_s=600, scale=2)
+    for profile in (cut, resample(cut, 5.0), pickle.loads(pickle.dumps(cut))):
+        assert (profile.trace, profile.trace_start_s, profile.scale) == ("week:rate", 600.0, 2.0)
+        assert isinstance(profile.trace_start_s, float)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"trace": "week:rate"}, "trace is 'week:rate' and trace_start_s None"),
+        ({"trace_start_s": 60.0}, "trace is None and trace_start_s 60.0"),
+        ({"trace": "", "trace_start_s": 0.0}, "trace is ''; it must be the name"),
+        ({"trace": 7, "trace_start_s": 0.0}, "trace is 7; it must be the name"),
+        ({"trace": "week:rate", "trace_start_s": -60.0}, "trace_start_s is -60"),
+        ({"trace": "week:rate", "trace_start_s": math.nan}, "trace_start_s is nan"),
+        ({"scale": 0.0}, "scale is 0.0"),
+        ({"scale": math.inf}, "scale is inf"),
+    ],
+)
+def test_an_impossible_place_in_a_trace_is_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        _profile([1.0, 2.0], **changes)

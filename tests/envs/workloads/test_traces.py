@@ -130,6 +130,18 @@ def test_the_name_of_the_column_tells_how_it_becomes_a_rate(
     assert workload.scale == 1.0
 
 
+def test_a_window_says_where_in_the_whole_trace_it_lies_and_how_it_was_scaled(write_csv: Write) -> None:
+    path = _ramp(write_csv, skip=(50, 51))
+    for part in (*PARTS, "all"):
+        workload = open_trace(path, part=part, peak_rate_rps=398.0)
+        assert workload.scale == 2.0
+        for seed in range(20):
+            profile = workload.sample(np.random.default_rng(seed), 600.0)
+            assert (profile.trace, profile.scale) == ("trace.csv:rate_rps", 2.0)
+            assert profile.trace_start_s == 60.0 * profile.values[0] / profile.scale  # the value is the row
+            assert profile.trace_start_s == _window_s(profile.label)[0]
+
+
 def test_semantics_and_the_cluster_can_be_given(write_csv: Write) -> None:
     path = write_csv(t_seconds=[0, 60, 120], value=[10, 20, 40])
     options = {"part": "all", "reference_cores": 8.0, "cpu_demand_core_s": 0.02}

@@ -1,5 +1,6 @@
-"""Writing result files: whole or not at all."""
+"""Files: written whole or not at all, and missed with a hint."""
 
+import difflib
 import json
 import math
 import os
@@ -26,6 +27,16 @@ def usable_folder(path: str | Path) -> Path:
     return folder
 
 
+def missing_with_hint(path: Path, suffixes: tuple[str, ...]) -> InputError:
+    """Build the error for a file that is not there, with the closest name in its folder."""
+    if not path.parent.is_dir():
+        return InputError(f"there is no file {path}: the folder {path.parent} does not exist.")
+    names = [entry.name for entry in path.parent.iterdir() if entry.name.lower().endswith(suffixes)]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"there is no file {path}.{hint}")
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     """Let ``write`` make a temporary file beside ``path``, then move it there in one step.
 
@@ -44,6 +55,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as scratch:
             draft = Path(scratch) / path.name
             write(draft)
+            with draft.open("rb") as written:
+                os.fsync(written.fileno())  # on the disk before it has the name
             os.replace(draft, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
