@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol, cast
 from podgym import __version__
 from podgym.errors import InputError, unknown_name
 
-COMMANDS = ("demo", "evaluate", "envs", "bench", "conformance")
+COMMANDS = ("demo", "evaluate", "forecast", "envs", "bench", "conformance")
 """Subcommands, each a module of this package, in the order of the help."""
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -25,6 +25,7 @@ _EPILOG = """examples:
   podgym demo --quick
   podgym envs podgym/Burst-v0
   podgym evaluate --env podgym/HighLoad-v0 --controller hpa --episodes 10
+  podgym forecast evaluate --trace alibaba2018 --models ewma lstm
   podgym evaluate --workload requests.csv --peak-rps 800 --controller static --replicas 16
   podgym COMMAND --help"""
 
@@ -52,11 +53,21 @@ class _Parser(argparse.ArgumentParser):
         """Parse all arguments or raise ``InputError``."""
         args, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [option for option in self._option_string_actions if option.startswith("--")]
-            if unknown[0].startswith("-"):
-                raise unknown_name(f"option of {self.prog}", unknown[0].partition("=")[0], known)
-            self.error(f"unexpected argument {unknown[0]!r}")
+            self._chosen(arguments)._refuse(unknown[0])
         return args
+
+    def _chosen(self, arguments: Sequence[str]) -> "_Parser":
+        """Return the parser of the subcommand that the arguments begin with, else this one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and arguments:
+                return cast(_Parser, action.choices.get(arguments[0], self))
+        return self
+
+    def _refuse(self, unknown: str) -> NoReturn:
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        if unknown.startswith("-"):
+            raise unknown_name(f"option of {self.prog}", unknown.partition("=")[0], known)
+        self.error(f"unexpected argument {unknown!r}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
