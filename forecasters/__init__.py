@@ -3,9 +3,8 @@
 In reading order: ``series`` and ``sources`` (what is forecast), ``cleaning`` and ``anomalies`` (what is taken
 out before learning), ``base`` and ``intervals`` (what every forecaster is), ``naive``, ``smoothing``,
 ``prophet``, ``recurrent`` and ``hybrid`` (the models; ``networks`` and ``training`` behind them), ``factory``
-and ``store`` (by name, and on disk), ``onnx_export`` and ``onnx_model`` (without torch), ``tables`` (in an
-environment), ``evaluation``, ``measures`` and ``significance`` (which of them helps). Names are loaded on
-first use.
+and ``store`` (by name, and on disk), ``onnx`` (without torch), ``tables`` (in an environment) and
+``evaluation`` (which of them helps). Names are loaded on first use.
 """
 
 from importlib import import_module
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from podgym.forecasters.base import Forecast, Forecaster, ForecastSpec
     from podgym.forecasters.cleaning import CleaningConfig, clean, resample
     from podgym.forecasters.factory import MODELS, make_forecaster
-    from podgym.forecasters.onnx_export import export_onnx
-    from podgym.forecasters.onnx_model import load_onnx
+    from podgym.forecasters.onnx.export import export_onnx
+    from podgym.forecasters.onnx.model import load_onnx
     from podgym.forecasters.run import FitRun
     from podgym.forecasters.series import Series
     from podgym.forecasters.sources import TraceSeries, open_series
@@ -38,8 +37,8 @@ _HOME = {
     "make_forecaster": "factory",
     "save_forecaster": "store",
     "load_forecaster": "store",
-    "export_onnx": "onnx_export",
-    "load_onnx": "onnx_model",
+    "export_onnx": "onnx.export",
+    "load_onnx": "onnx.model",
     "LearnedForecasts": "tables",
 }
 

@@ -85,7 +85,7 @@ def load_forecaster(path: str | Path) -> Forecaster:
     if not path.is_file():
         raise missing_with_hint(path, (SUFFIX, ".onnx"))
     if path.suffix == ".onnx":
-        from podgym.forecasters.onnx_model import load_onnx
+        from podgym.forecasters.onnx.model import load_onnx
 
         return load_onnx(path)
     try:

@@ -17,8 +17,8 @@ from podgym.cli.forecast_settings import (
 from podgym.errors import InputError, require_whole
 
 if TYPE_CHECKING:
-    from podgym.forecasters.comparison import Comparison
-    from podgym.forecasters.evaluation import ModelResult
+    from podgym.forecasters.evaluation.comparison import Comparison
+    from podgym.forecasters.evaluation.rolling import ModelResult
     from podgym.forecasters.sources import ForecastPart, TraceSeries
 
 HELP = "compare forecasters on the part of a trace that none of them has seen"
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: anything about the arguments or the traces; no result is written then.
     """
     from podgym.files import usable_folder
-    from podgym.forecasters.comparison import compare
+    from podgym.forecasters.evaluation.comparison import compare
 
     require_whole("--processes", args.processes, 1, 256)
     folder = usable_folder(args.output)
@@ -167,7 +167,7 @@ def _run(jobs: list[_Job], processes: int) -> list["ModelResult"]:
 
 def _judged(job: _Job) -> "ModelResult":
     """Fit a model, or take it from its file, and judge it."""
-    from podgym.forecasters.evaluation import evaluate_forecaster
+    from podgym.forecasters.evaluation.rolling import evaluate_forecaster
     from podgym.forecasters.factory import make_forecaster
     from podgym.forecasters.store import fit_and_save, load_forecaster
 
@@ -181,8 +181,8 @@ def _judged(job: _Job) -> "ModelResult":
 def _show_and_write(comparisons: Sequence["Comparison"], folder: Path, *, as_json: bool) -> None:
     from podgym.cli.evaluate import file_stem, print_paths
     from podgym.files import to_json, write_json
-    from podgym.forecasters.evaluation_files import comparison_document, write_csv
-    from podgym.forecasters.evaluation_plots import save_figures
+    from podgym.forecasters.evaluation.files import comparison_document, write_csv
+    from podgym.forecasters.evaluation.plots import save_figures
 
     document = {"comparisons": [comparison_document(comparison) for comparison in comparisons]}
     written: list[Path] = []
@@ -201,8 +201,8 @@ def _show_and_write(comparisons: Sequence["Comparison"], folder: Path, *, as_jso
 def _print(comparisons: Sequence["Comparison"]) -> None:
     from rich.console import Console
 
-    from podgym.forecasters.evaluation_findings import findings
-    from podgym.forecasters.evaluation_tables import model_table, step_table
+    from podgym.forecasters.evaluation.findings import findings
+    from podgym.forecasters.evaluation.tables import model_table, step_table
 
     console = Console(file=sys.stdout, highlight=False)
     for comparison in comparisons:
@@ -219,9 +219,9 @@ def _print(comparisons: Sequence["Comparison"]) -> None:
 def _write_markdown(path: Path, comparisons: Sequence["Comparison"]) -> Path:
     """Write every table and finding, with the paper's Table 1 form beside them."""
     from podgym.files import write_atomically
-    from podgym.forecasters.evaluation import sample_forecast
-    from podgym.forecasters.evaluation_findings import findings
-    from podgym.forecasters.evaluation_tables import claim_table, model_table, sample_table, step_table
+    from podgym.forecasters.evaluation.findings import findings
+    from podgym.forecasters.evaluation.rolling import sample_forecast
+    from podgym.forecasters.evaluation.tables import claim_table, model_table, sample_table, step_table
 
     parts: list[str] = []
     for comparison in comparisons:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: no such file, or a model that is not a network; nothing is written then.
     """
     from podgym.files import to_json
-    from podgym.forecasters.onnx_export import export_onnx
+    from podgym.forecasters.onnx.export import export_onnx
     from podgym.forecasters.recurrent import NetworkForecaster
     from podgym.forecasters.store import load_forecaster
 

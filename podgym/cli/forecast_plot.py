@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
         InputError: a file or trace that cannot be used; nothing is written then.
     """
     from podgym.envs.workloads import PACKAGED_TRACES
-    from podgym.forecasters.comparison import compare
-    from podgym.forecasters.evaluation import evaluate_forecaster
-    from podgym.forecasters.evaluation_drawing import save_figure
-    from podgym.forecasters.evaluation_plots import fan_figure, forecast_figure
+    from podgym.forecasters.evaluation.comparison import compare
+    from podgym.forecasters.evaluation.drawing import save_figure
+    from podgym.forecasters.evaluation.plots import fan_figure, forecast_figure
+    from podgym.forecasters.evaluation.rolling import evaluate_forecaster
     from podgym.forecasters.factory import NAIVE_MODELS, make_forecaster
     from podgym.forecasters.store import load_forecaster
 

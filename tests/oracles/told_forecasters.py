@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from podgym.forecasters.base import Forecast, Forecaster
 from podgym.forecasters.cleaning import CleaningConfig
-from podgym.forecasters.evaluation import ModelResult
-from podgym.forecasters.measures import quality
+from podgym.forecasters.evaluation.measures import quality
+from podgym.forecasters.evaluation.rolling import ModelResult
 from podgym.forecasters.run import FitRun
 from podgym.forecasters.series import Series
 from podgym.forecasters.sources import TraceSeries

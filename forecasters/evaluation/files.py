@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from podgym.files import write_atomically
-from podgym.forecasters.comparison import Against, Comparison, FeatureComparison
-from podgym.forecasters.evaluation import ModelResult, paper_claim
-from podgym.forecasters.measures import FEATURE_UNIT, QUALITY_MEASURES
-from podgym.forecasters.noise_floor import ASSUMPTIONS, room
-from podgym.forecasters.significance import Interval
+from podgym.forecasters.evaluation.comparison import Against, Comparison, FeatureComparison
+from podgym.forecasters.evaluation.measures import FEATURE_UNIT, QUALITY_MEASURES
+from podgym.forecasters.evaluation.noise_floor import ASSUMPTIONS, room
+from podgym.forecasters.evaluation.rolling import ModelResult, paper_claim
+from podgym.forecasters.evaluation.significance import Interval
 
 CSV_COLUMNS = (
     "trace", "part", "feature", "model", "step", "ahead_s", "measure", "unit", "value", "low", "high",

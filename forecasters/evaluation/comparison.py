@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.errors import InputError, unknown_name
-from podgym.forecasters.evaluation import ModelResult
-from podgym.forecasters.noise_floor import NoiseFloor, noise_floor
-from podgym.forecasters.significance import (
+from podgym.forecasters.evaluation.noise_floor import NoiseFloor, noise_floor
+from podgym.forecasters.evaluation.rolling import ModelResult
+from podgym.forecasters.evaluation.significance import (
     DieboldMariano,
     Interval,
     Resampling,

@@ -15,7 +15,7 @@ from podgym.errors import InputError, unknown_name
 from podgym.files import write_atomically
 from podgym.forecasters.base import Forecast, Forecaster, ForecastSpec
 from podgym.forecasters.intervals import SCALE_WINDOW, movement
-from podgym.forecasters.onnx_file import (
+from podgym.forecasters.onnx.file import (
     FORMAT_VERSION,
     MANIFEST_KEY,
     SCORES_KEY,
@@ -23,7 +23,7 @@ from podgym.forecasters.onnx_file import (
     scores_to_text,
     seal,
 )
-from podgym.forecasters.onnx_model import OnnxForecaster
+from podgym.forecasters.onnx.model import OnnxForecaster
 from podgym.forecasters.recurrent import NetworkForecaster
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _model(
     from podgym import __version__
 
     _require_exporter()
-    from podgym.forecasters.onnx_graph import OPSET, IntervalNetwork, traced
+    from podgym.forecasters.onnx.graph import OPSET, IntervalNetwork, traced
     from podgym.forecasters.training import one_thread
 
     network = IntervalNetwork(forecaster.network, forecaster.intervals, np.array(forecaster.spec.low)).eval()

@@ -19,9 +19,9 @@ from podgym.forecasters.base import Forecast
 from podgym.forecasters.cleaning import CleaningConfig
 from podgym.forecasters.intervals import SCALE_WINDOW, movement
 from podgym.forecasters.naive import LastValue
-from podgym.forecasters.onnx_export import allowed_range, export_onnx
-from podgym.forecasters.onnx_file import seal, verified_hash
-from podgym.forecasters.onnx_model import OnnxForecaster, load_onnx
+from podgym.forecasters.onnx.export import allowed_range, export_onnx
+from podgym.forecasters.onnx.file import seal, verified_hash
+from podgym.forecasters.onnx.model import OnnxForecaster, load_onnx
 from podgym.forecasters.recurrent import Gru, NetworkForecaster, PaperLstm, TunedLstm
 from podgym.forecasters.series import Series
 
@@ -200,7 +200,7 @@ def test_neither_torch_nor_onnx_is_needed_to_forecast(pairs: Callable[[str], Pai
 import sys
 sys.modules.update(dict.fromkeys(["torch", "onnx", "onnxscript", "statsmodels", "prophet"]))
 import numpy as np
-from podgym.forecasters.onnx_model import load_onnx
+from podgym.forecasters.onnx.model import load_onnx
 from podgym.forecasters.series import Series
 forecaster = load_onnx({str(path)!r})
 values = 100.0 + np.arange(120.0).reshape(60, 2) % 7
@@ -291,7 +291,7 @@ def fail(*arguments: Any, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["podgym.forecasters.onnx_graph.traced", "podgym.forecasters.onnx_export._compare"]
+    "place", ["podgym.forecasters.onnx.graph.traced", "podgym.forecasters.onnx.export._compare"]
 )
 def test_export_that_fails_midway_leaves_nothing(
     pairs: Callable[[str], Pair], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -308,7 +308,7 @@ def reuse_trace(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Take the graph of an earlier export: tracing takes seconds."""
     model = onnx.load(path)
     del model.metadata_props[:]
-    monkeypatch.setattr("podgym.forecasters.onnx_graph.traced", lambda network, num_features: model)
+    monkeypatch.setattr("podgym.forecasters.onnx.graph.traced", lambda network, num_features: model)
 
 
 def test_graph_that_computes_something_else_is_not_written(

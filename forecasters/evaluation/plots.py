@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.errors import InputError, require_whole
-from podgym.forecasters.comparison import Comparison, FeatureComparison, ModelComparison
-from podgym.forecasters.evaluation import ModelResult, clock_s
-from podgym.forecasters.evaluation_drawing import (
+from podgym.forecasters.evaluation.comparison import Comparison, FeatureComparison, ModelComparison
+from podgym.forecasters.evaluation.drawing import (
     BLACK,
     BLUE,
     GREEN,
@@ -27,9 +26,10 @@ from podgym.forecasters.evaluation_drawing import (
     save_figure,
     write_title,
 )
-from podgym.forecasters.evaluation_tables import ahead_text
-from podgym.forecasters.evaluation_text import share_percent, signed_percent
-from podgym.forecasters.noise_floor import room
+from podgym.forecasters.evaluation.noise_floor import room
+from podgym.forecasters.evaluation.rolling import ModelResult, clock_s
+from podgym.forecasters.evaluation.tables import ahead_text
+from podgym.forecasters.evaluation.text import share_percent, signed_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,18 +9,18 @@ from oracles.told_forecasters import daily, scaled, told, trace
 
 from podgym.errors import InputError
 from podgym.forecasters.base import LONGEST_GAP, Forecast
-from podgym.forecasters.comparison import Comparison, compare, reported_steps, verdict_of
-from podgym.forecasters.evaluation import (
+from podgym.forecasters.evaluation.comparison import Comparison, compare, reported_steps, verdict_of
+from podgym.forecasters.evaluation.noise_floor import noise_floor
+from podgym.forecasters.evaluation.rolling import (
     CONTEXT,
     ModelResult,
     evaluate_forecaster,
     paper_claim,
     sample_forecast,
 )
+from podgym.forecasters.evaluation.significance import Interval, Resampling, holm
 from podgym.forecasters.intervals import RUN_IN
 from podgym.forecasters.naive import LastValue
-from podgym.forecasters.noise_floor import noise_floor
-from podgym.forecasters.significance import Interval, Resampling, holm
 from podgym.forecasters.sources import TraceSeries
 
 NAN = float("nan")

@@ -16,10 +16,9 @@ from matplotlib.lines import Line2D
 from oracles.told_forecasters import daily, told, trace
 
 from podgym.errors import InputError
-from podgym.forecasters.comparison import Comparison, compare
-from podgym.forecasters.evaluation import evaluate_forecaster
-from podgym.forecasters.evaluation_drawing import busy_stretch, spread
-from podgym.forecasters.evaluation_plots import (
+from podgym.forecasters.evaluation.comparison import Comparison, compare
+from podgym.forecasters.evaluation.drawing import busy_stretch, spread
+from podgym.forecasters.evaluation.plots import (
     FANS,
     WINDOW,
     coverage_figure,
@@ -28,7 +27,8 @@ from podgym.forecasters.evaluation_plots import (
     improvement_figure,
     save_figures,
 )
-from podgym.forecasters.significance import Resampling
+from podgym.forecasters.evaluation.rolling import evaluate_forecaster
+from podgym.forecasters.evaluation.significance import Resampling
 
 SIZE = 4000
 RISE = 3700

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from podgym.errors import InputError
 from podgym.forecasters.base import LONGEST_GAP, Forecast, Forecaster, targets
+from podgym.forecasters.evaluation.measures import Quality, naive_scale, quality
 from podgym.forecasters.factory import NAIVE_MODELS
 from podgym.forecasters.intervals import RUN_IN
-from podgym.forecasters.measures import Quality, naive_scale, quality
 from podgym.forecasters.naive import DAY_S
 from podgym.forecasters.series import Series, gap_rows
 from podgym.forecasters.sources import ForecastPart, TraceSeries

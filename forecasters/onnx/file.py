@@ -32,7 +32,7 @@ HASH_KEY = "podgym.sha256"
 """Last metadata entry: hash of all bytes before it, 64 hexadecimal digits."""
 
 _HASH_DIGITS = 64
-_EXPORT_AGAIN = "Export the forecaster again (podgym.forecasters.onnx_export) or restore a copy."
+_EXPORT_AGAIN = "Export the forecaster again (podgym.forecasters.onnx.export) or restore a copy."
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def verified_hash(content: bytes, origin: str) -> str:
         )
     raise InputError(
         f"{origin} is not an ONNX file of podgym, or only a piece of one: it carries no manifest. Give a "
-        "file that podgym.forecasters.onnx_export wrote, whole."
+        "file that podgym.forecasters.onnx.export wrote, whole."
     )
 
 
@@ -181,7 +181,7 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(
-            f"there is no file {path}; export a forecaster with podgym.forecasters.onnx_export."
+            f"there is no file {path}; export a forecaster with podgym.forecasters.onnx.export."
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Give a readable file.") from error

@@ -14,18 +14,20 @@ from rich.console import Console
 
 from podgym.errors import InputError
 from podgym.files import to_json
-from podgym.forecasters.comparison import Comparison, compare
-from podgym.forecasters.evaluation import evaluate_forecaster, sample_forecast
-from podgym.forecasters.evaluation_files import CSV_COLUMNS, comparison_document, tidy_rows, write_csv
-from podgym.forecasters.evaluation_findings import findings
-from podgym.forecasters.evaluation_tables import (
+from podgym.forecasters.evaluation.comparison import Comparison, compare
+from podgym.forecasters.evaluation.files import CSV_COLUMNS, comparison_document, tidy_rows, write_csv
+from podgym.forecasters.evaluation.findings import findings
+from podgym.forecasters.evaluation.measures import QUALITY_MEASURES
+from podgym.forecasters.evaluation.rolling import evaluate_forecaster, sample_forecast
+from podgym.forecasters.evaluation.significance import Resampling
+from podgym.forecasters.evaluation.tables import (
     ahead_text,
     claim_table,
     model_table,
     sample_table,
     step_table,
 )
-from podgym.forecasters.evaluation_text import (
+from podgym.forecasters.evaluation.text import (
     TextTable,
     clock_text,
     column_text,
@@ -33,8 +35,6 @@ from podgym.forecasters.evaluation_text import (
     short_text,
     signed_percent,
 )
-from podgym.forecasters.measures import QUALITY_MEASURES
-from podgym.forecasters.significance import Resampling
 from podgym.forecasters.sources import TraceSeries
 
 SIZE = 4000

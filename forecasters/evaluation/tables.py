@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from podgym.forecasters.comparison import Comparison, FeatureComparison, Verdict
-from podgym.forecasters.evaluation import ModelResult, SampleForecast, paper_claim
-from podgym.forecasters.evaluation_text import (
+from podgym.forecasters.evaluation.comparison import Comparison, FeatureComparison, Verdict
+from podgym.forecasters.evaluation.rolling import ModelResult, SampleForecast, paper_claim
+from podgym.forecasters.evaluation.significance import Interval
+from podgym.forecasters.evaluation.text import (
     MISSING,
     TextTable,
     clock_text,
@@ -16,7 +17,6 @@ from podgym.forecasters.evaluation_text import (
     signed_percent,
     time_text,
 )
-from podgym.forecasters.significance import Interval
 
 Group = Literal["accuracy", "intervals"]
 

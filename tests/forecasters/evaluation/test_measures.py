@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from podgym.errors import InputError
-from podgym.forecasters.measures import (
+from podgym.forecasters.evaluation.measures import (
     QUALITY_MEASURES,
     Quality,
     interval_coverage,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from podgym.errors import InputError, require_whole
 from podgym.forecasters.base import Fitted, Forecast, Forecaster
 from podgym.forecasters.intervals import ConformalIntervals
-from podgym.forecasters.onnx_file import (
+from podgym.forecasters.onnx.file import (
     MANIFEST_KEY,
     SCORES_KEY,
     manifest_from_json,

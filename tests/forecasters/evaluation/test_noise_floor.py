@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from podgym.errors import InputError
-from podgym.forecasters.noise_floor import noise_floor, room
+from podgym.forecasters.evaluation.noise_floor import noise_floor, room
 
 NAN = float("nan")
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from podgym.errors import InputError
 from podgym.forecasters.base import ForecastSpec
-from podgym.forecasters.onnx_file import (
+from podgym.forecasters.onnx.file import (
     FORMAT_VERSION,
     MANIFEST_KEY,
     SCORES_KEY,
@@ -28,7 +28,7 @@ from podgym.forecasters.onnx_file import (
     seal,
     verified_hash,
 )
-from podgym.forecasters.onnx_model import OnnxForecaster, load_onnx
+from podgym.forecasters.onnx.model import OnnxForecaster, load_onnx
 from podgym.forecasters.series import Series
 
 onnx = pytest.importorskip("onnx")

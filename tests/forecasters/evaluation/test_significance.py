@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from podgym.errors import InputError
-from podgym.forecasters import significance
-from podgym.forecasters.measures import rmse
-from podgym.forecasters.significance import (
+from podgym.forecasters.evaluation import significance
+from podgym.forecasters.evaluation.measures import rmse
+from podgym.forecasters.evaluation.significance import (
     Resampling,
     block_bootstrap_sums,
     bootstrap_rmse,

@@ -1,10 +1,10 @@
 """What a comparison of forecasters found, in sentences that a person would sign."""
 
-from podgym.forecasters.comparison import Comparison, FeatureComparison
-from podgym.forecasters.evaluation import paper_claim
-from podgym.forecasters.evaluation_tables import ahead_text, where_text
-from podgym.forecasters.evaluation_text import share_percent
-from podgym.forecasters.noise_floor import ASSUMPTIONS, room
+from podgym.forecasters.evaluation.comparison import Comparison, FeatureComparison
+from podgym.forecasters.evaluation.noise_floor import ASSUMPTIONS, room
+from podgym.forecasters.evaluation.rolling import paper_claim
+from podgym.forecasters.evaluation.tables import ahead_text, where_text
+from podgym.forecasters.evaluation.text import share_percent
 
 
 def findings(comparison: Comparison, feature: str | None = None) -> list[str]:
