@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.envs.workloads import make_workload
-from podgym.envs.workloads.factory import WORKLOADS
+from podgym.envs.workloads.factory import WORKLOADS, is_path, unknown_workload
 from podgym.envs.workloads.profile import DAY_S, Workload, require_number
 from podgym.envs.workloads.registry import PUBLIC_TRACES
 from podgym.envs.workloads.sources import (
@@ -102,6 +102,8 @@ def open_series(
         InputError: an unknown source or feature, an unusable clock, or a step that does not fit.
     """
     name = str(source)
+    if name not in WORKLOADS and not is_path(name):
+        raise unknown_workload(name)
     if name in WORKLOADS and name not in PACKAGED_TRACES and name not in PUBLIC_TRACES:
         series, cuts = _from_workload(name, features, days, seed)
     elif _wants_rate(name, features):

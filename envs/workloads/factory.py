@@ -62,8 +62,8 @@ def make_workload(name: str | Path, **options: object) -> Workload:
     key = str(name)
     make = WORKLOADS.get(key)
     if make is None:
-        if not _is_path(key):
-            raise _unknown_workload(key)
+        if not is_path(key):
+            raise unknown_workload(key)
         make = partial(open_trace, Path(key))
     allowed = [
         parameter.name
@@ -76,11 +76,12 @@ def make_workload(name: str | Path, **options: object) -> Workload:
     return make(**options)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Return whether a name is meant as the path of a file."""
     return name.lower().endswith(FILE_SUFFIXES) or Path(name).name != name or Path(name).exists()
 
 
-def _unknown_workload(name: str) -> InputError:
+def unknown_workload(name: str) -> InputError:
     """Build the error for a name that is neither a workload nor a path, with the closest of both."""
     bare = {full.rpartition(":")[2]: full for full in WORKLOADS}  # "flash" is near "family:flash"
     files = [entry.name for entry in Path().iterdir() if entry.name.lower().endswith(FILE_SUFFIXES)]

@@ -1,6 +1,7 @@
 """``podgym forecast export``: a trained network as one ONNX file."""
 
 import argparse
+import json
 from pathlib import Path
 
 from podgym.errors import InputError
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the file of an exported model ends in .onnx.")
     manifest = export_onnx(forecaster, path)
-    content = {name: getattr(manifest, name) for name in type(manifest).__slots__}
+    content = {**json.loads(manifest.to_json()), "sha256": manifest.sha256}
     if args.json:
         print(to_json({"file": str(path), **content}))
         return 0

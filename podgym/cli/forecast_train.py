@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
     from podgym.forecasters.store import SUFFIX, fit_and_save
 
     path = Path(args.output or f"{file_stem(args.trace)}-{args.model}{SUFFIX}")
+    if path.is_dir():
+        raise InputError(f"--output {path} is a folder; name a file in it.")
     path = path if path.suffix else path.with_suffix(SUFFIX)
     if path.suffix == ".onnx":
         raise InputError(f"--output {path}: train to a {SUFFIX} file, then podgym forecast export it.")
-    if path.is_dir():
-        raise InputError(f"--output {path} is a folder; name a file in it.")
     usable_folder(path.parent)
     data = open_trace_series(args.trace, args)
     forecaster = make_forecaster(
