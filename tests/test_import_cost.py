@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich")
+HEAVY = (
+    "torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich", "statsmodels", "prophet",
+    "onnx", "onnxruntime", "tensorboard",
+)  # fmt: skip
 
 
 def imported_by(statement: str, folder: Path) -> set[str]:
