@@ -26,6 +26,7 @@ from podgym.forecasters.series import (
     hold_missing,
     require_measured_lately,
     require_variation,
+    silence,
 )
 
 HORIZON_MINUTES = 5
@@ -112,9 +113,11 @@ class Forecaster(ABC):
         self.cleaning = cleaning if cleaning is not None else CleaningConfig()
         self._fitted: Fitted | None = None
         self._rates: LearnedForecasts | None = None
+        # Rows that cleaning left as measured: what it filled lies on a line to the next value, the future.
+        self._kept: NDArray[np.bool_] = np.ones(0, dtype=np.bool_)
+        self._earlier_s = 0.0  # seconds of a fit that was interrupted before
 
     # -- what a model provides ------------------------------------------------------------------------
-
     @abstractmethod
     def _fit(self, series: Series, trusted: NDArray[np.bool_], fit_stop: int, run: FitRun) -> None:
         """Learn from samples before ``fit_stop``; those from there on are for early stopping.
@@ -148,7 +151,6 @@ class Forecaster(ABC):
         return 0
 
     # -- what users call ------------------------------------------------------------------------------
-
     @property
     def spec(self) -> ForecastSpec:
         """What the forecaster takes and gives.
@@ -169,7 +171,9 @@ class Forecaster(ABC):
         return self._need().cleaning
 
     def fit(self, series: Series, run: FitRun | None = None) -> Self:
-        """Learn from a series: 80 % to learn, 10 % to stop early, 10 % to calibrate the intervals.
+        """Learn from a series: 80 % to learn, 10 % to choose by, 10 % to calibrate the intervals.
+
+        Networks that do not stop early learn from the first 90 %.
 
         Args:
             series: the training part, nothing else; it is cleaned here.
@@ -193,11 +197,13 @@ class Forecaster(ABC):
         stop = int((_FIT_SHARE + _VALIDATION_SHARE) * series.num_samples)
         self._fitted, self._rates = None, None  # a fit that fails leaves nothing behind that answers
         self._horizon = horizon
+        self._kept = (cleaned.values == series.values).all(axis=1)[:stop]
+        self._earlier_s = 0.0
         self._fit(cleaned.slice(0, stop), trusted[:stop], fit_stop, run)
         spec = ForecastSpec(
             features=series.features, units=series.units, step_s=series.step_s, horizon=horizon,
             trained_on=series.name, training_hash=series.content_hash, training_samples=series.num_samples,
-            fit_s=time.perf_counter() - began, parameters=self._parameters,
+            fit_s=time.perf_counter() - began + self._earlier_s, parameters=self._parameters,
             low=tuple(cleaned.values.min(axis=0).tolist()), high=tuple(cleaned.values.max(axis=0).tolist()),
         )  # fmt: skip
         floor = np.maximum(1e-3 * cleaned.values.std(axis=0), _TINY)  # (num_features,)
@@ -359,7 +365,10 @@ class Forecaster(ABC):
         # Before the first measurement there is nothing to go by: what is held there was measured later.
         mean[origins < first_measured(series.values)] = np.nan
         scale = movement(held.values, floor)[origins][:, None, :]
-        return mean, scale, (targets(series.values, origins, spec.horizon) - mean) / scale
+        scores = (targets(series.values, origins, spec.horizon) - mean) / scale
+        # Where nothing was measured for long, the forecast is a guess from old values: no score.
+        scores[silence(series.values)[origins] > LONGEST_GAP] = np.nan
+        return mean, scale, scores
 
     def _calibrated(
         self, series: Series, trusted: NDArray[np.bool_], stop: int, spec: ForecastSpec,

@@ -61,6 +61,7 @@ class HybridForecaster(TunedLstm):
         return {name: options[name] for name in options if name not in ("seasonal", "proportional")}
 
     def _fit(self, series: Series, trusted: NDArray[np.bool_], fit_stop: int, run: FitRun) -> None:
+        fit_stop = self._learned_stop(series, fit_stop)
         prophet = ProphetForecaster(horizon_minutes=self.horizon_minutes, seed=self.seed % 2**31)
         prophet._fit(series, trusted, fit_stop, FitRun())
         self._course = prophet.at(np.arange(_COURSE_ROWS, dtype=np.float64) * _COURSE_STEP_S)

@@ -76,17 +76,15 @@ class ConformalIntervals:
         low = np.empty_like(scores)
         high = np.empty_like(scores)
         held = len(self.scores)
-        static_low, static_high = self.static_quantiles()
         for step in range(horizon):
             for feature in range(num_features):
                 line = np.concatenate([self.scores[:, step, feature], scores[:, step, feature]])
-                rolling = pd.Series(line).rolling(NEWEST_SCORES, min_periods=1)
+                is_score = np.isfinite(line)
+                rolling = pd.Series(line[is_score]).rolling(NEWEST_SCORES, min_periods=1)
                 first = held - step - 1  # the newest score known at origin 0
-                known = slice(first, first + num_origins)
-                low[:, step, feature] = rolling.quantile(_TAIL).to_numpy()[known]
-                high[:, step, feature] = rolling.quantile(1.0 - _TAIL).to_numpy()[known]
-        low = np.where(np.isnan(low), static_low, low)
-        high = np.where(np.isnan(high), static_high, high)
+                newest = np.cumsum(is_score)[first : first + num_origins] - 1  # among the scores that exist
+                low[:, step, feature] = rolling.quantile(_TAIL).to_numpy()[newest]
+                high[:, step, feature] = rolling.quantile(1.0 - _TAIL).to_numpy()[newest]
         return np.minimum(low, 0.0), np.maximum(high, 0.0)
 
 

@@ -95,12 +95,15 @@ class NetworkForecaster(Forecaster):
         from podgym.forecasters.training import one_thread, train
 
         config = self._config()
-        require_variation(series.slice(0, fit_stop), " in the 80 % that are learned from")
+        fit_stop = self._learned_stop(series, fit_stop)
+        require_variation(series.slice(0, fit_stop), " in the part that is learned from")
         self._settings = self._shape(series.values[:fit_stop], series.step_s)
         with one_thread(config.seed):
             self._network = self._build(self._settings)
-            learned = usable_origins(trusted, self.min_context, self._horizon, 0, fit_stop)
-            judged = usable_origins(trusted, self.min_context, self._horizon, fit_stop, series.num_samples)
+            learned, judged = (
+                usable_origins(trusted, self.min_context, self._horizon, first, stop, self._kept)
+                for first, stop in ((0, fit_stop), (fit_stop, series.num_samples))
+            )
             if not len(learned) or (config.patience is not None and not len(judged)):
                 raise InputError(
                     f"series {series.name!r} has no stretch of {self.min_context + self._horizon} samples "
@@ -111,6 +114,11 @@ class NetworkForecaster(Forecaster):
             self._report = train(
                 self._network, loss, data, validation, config, run, validation_loss=validation_loss
             )
+            self._earlier_s = self._report.earlier_s
+
+    def _learned_stop(self, series: Series, fit_stop: int) -> int:
+        """Return where the samples to learn from end: without early stopping nothing is held back."""
+        return series.num_samples if self._config().patience is None else fit_stop
 
     def _batch(self, series: Series, origins: NDArray[np.int64]) -> "Batch":
         context = cast("PaperNetwork | TunedNetwork", self._network).context
@@ -151,7 +159,12 @@ class NetworkForecaster(Forecaster):
 
 
 def usable_origins(
-    trusted: NDArray[np.bool_], context: int, horizon: int, first: int, stop: int
+    trusted: NDArray[np.bool_],
+    context: int,
+    horizon: int,
+    first: int,
+    stop: int,
+    kept: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Return the origins whose window and targets lie in [first, stop) or reach back, free of long gaps.
 
@@ -161,10 +174,15 @@ def usable_origins(
         horizon: samples of the target.
         first: first sample that may be a target.
         stop: first sample that may not.
+        kept: (num_samples,) False where a value was filled in; neither the newest sample of a window nor a
+            target may be. Default: all were measured.
     """
     origins = np.arange(max(context - 1, first - 1), stop - horizon)
     broken = np.concatenate([[0], np.cumsum(~trusted)])
     whole = broken[origins + horizon + 1] == broken[origins - context + 1]
+    if kept is not None:
+        filled = np.concatenate([[0], np.cumsum(~kept)])
+        whole &= filled[origins + horizon + 1] == filled[origins]
     result: NDArray[np.int64] = origins[whole]
     return result
 

@@ -138,6 +138,16 @@ def hold_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return filled
 
 
+def silence(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for how many samples, up to each row, some feature was not measured, (num_samples,).
+
+    0 where all features of a row are measured; known at that row, whatever comes after.
+    """
+    rows = np.arange(len(values))
+    newest = np.maximum.accumulate(np.where(np.isnan(values), -1, rows[:, None]), axis=0).min(axis=1)
+    return np.asarray(rows - newest, dtype=np.int64)
+
+
 def gap_rows(values: NDArray[np.float64], longest: int) -> NDArray[np.bool_]:
     """Return which rows lie in a gap of more than ``longest`` samples, (num_samples,).
 

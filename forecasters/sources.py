@@ -1,5 +1,6 @@
 """Series to learn from: the traces and workloads that the environments know, cut into the same parts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from podgym.envs.workloads.sources import (
     read_packaged,
     regular_step_s,
 )
-from podgym.envs.workloads.traces import open_trace
+from podgym.envs.workloads.traces import open_trace, read_trace
 from podgym.errors import InputError, unknown_name
 from podgym.forecasters.cleaning import resample
 from podgym.forecasters.series import Series
@@ -35,7 +36,7 @@ STEP_S = 60.0
 ForecastPart = Literal["train", "dev", "test", "holdout", "all"]
 """First 70 %, next 15 %, last 15 %; ``holdout`` is dev and test, the 30 % of the paper's 7:3 split."""
 
-_EPISODE_GAP_S = 3600.0  # longer than any gap that is bridged (base.LONGEST_GAP)
+_GAP_SAMPLES = 20  # between two episodes: more than any gap that is bridged (base.LONGEST_GAP)
 
 _DEFAULT_FEATURES = {
     "alibaba2018": ("cpu_util_percent", "mem_util_percent"),
@@ -105,7 +106,7 @@ def open_series(
     if name not in WORKLOADS and not is_path(name):
         raise unknown_workload(name)
     if name in WORKLOADS and name not in PACKAGED_TRACES and name not in PUBLIC_TRACES:
-        series, cuts = _from_workload(name, features, days, seed)
+        series, cuts = _from_workload(name, features, days, seed, step_s or STEP_S)
     elif _wants_rate(name, features):
         series, cuts = _request_rate(source, folder)
     elif name in PACKAGED_TRACES:
@@ -137,6 +138,13 @@ def _wants_rate(name: str, features: Sequence[str] | None) -> bool:
 
 def _request_rate(source: str | Path, folder: str | Path | None) -> tuple[Series, tuple[int, int]]:
     known = str(source) in PACKAGED_TRACES or str(source) in PUBLIC_TRACES
+    if not known:
+        columns = read_columns(Path(source))
+        if np.isnan(columns.values).any():
+            raise InputError(
+                f"{Path(source).name}, column {columns.names[0]!r} has empty cells, which an environment "
+                f"cannot play. To forecast it with its gaps, name it: --features {columns.names[0]}."
+            )
     workload = open_trace(str(source) if known else Path(source), part="all", folder=folder)
     starts = [round(start_s / workload.step_s) for start_s in workload.piece_starts_s]
     rows = np.concatenate(
@@ -145,10 +153,13 @@ def _request_rate(source: str | Path, folder: str | Path | None) -> tuple[Series
             for start, (first, stop) in zip(starts, workload.pieces, strict=True)
         ]
     )
-    return _on_grid(
+    series, _ = _on_grid(
         workload.name, (RATE_FEATURE,), ("requests/s",), rows, workload.rates_rps[:, None],
         workload.step_s, workload.clock_start_s,
     )  # fmt: skip
+    # The environments cut all samples that were recorded; ``rows`` lacks those that stand alone.
+    times_s = read_trace(source, None, folder).times_s
+    return series, _cuts(np.rint(times_s / workload.step_s).astype(np.int64))
 
 
 def _packaged(name: str, features: Sequence[str]) -> tuple[Series, tuple[int, int]]:
@@ -174,7 +185,7 @@ def _from_file(path: Path, features: Sequence[str] | None) -> tuple[Series, tupl
 
 
 def _from_workload(
-    name: str, features: Sequence[str] | None, days: float, seed: int
+    name: str, features: Sequence[str] | None, days: float, seed: int, step_s: float
 ) -> tuple[Series, tuple[int, int]]:
     workload = make_workload(name)
     feature, unit = (RATE_FEATURE, "requests/s") if workload.kind == "open" else (USERS_FEATURE, "users")
@@ -182,6 +193,7 @@ def _from_workload(
         raise unknown_name(f"feature of {name}", features[0], (feature,))
     rng = np.random.default_rng(seed)
     left_s = require_number("days", days, above=0.0) * DAY_S
+    gap_s = _GAP_SAMPLES * max(require_number("step_s", step_s, above=0.0), workload.step_s)
     means: list[NDArray[np.float64]] = []
     rows: list[NDArray[np.int64]] = []
     row, start_s = 0, None
@@ -192,8 +204,8 @@ def _from_workload(
         each = 0.5 * (profile.values[1:] + profile.values[:-1])  # linear in between: the mean of each step
         means.append(each)
         rows.append(row + np.arange(len(each)))
-        row += len(each) + round(_EPISODE_GAP_S / profile.step_s)
-        left_s -= profile.duration_s + _EPISODE_GAP_S
+        row += len(each) + math.ceil(gap_s / profile.step_s)
+        left_s -= profile.duration_s + gap_s
     values = np.concatenate(means)[:, None]
     return _on_grid(name, (feature,), (unit,), np.concatenate(rows), values, workload.step_s, start_s)
 
@@ -214,8 +226,13 @@ def _on_grid(
     """Return the series with nan where rows are missing, and the grid rows at which train and dev end."""
     grid = np.full((int(rows[-1]) + 1, len(features)), np.nan)
     grid[rows] = values
-    train, dev = (int(rows[int(np.floor(share * len(rows)))]) for share in (0.70, 0.85))
-    return Series(name, features, units, grid, step_s, clock_start_s or 0.0), (train, dev)
+    return Series(name, features, units, grid, step_s, clock_start_s or 0.0), _cuts(rows)
+
+
+def _cuts(rows: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the grid rows at which the train and the dev part end."""
+    train, dev = (int(rows[math.floor(share * len(rows))]) for share in (0.70, 0.85))
+    return train, dev
 
 
 def _unit(column: str) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,10 @@ FORMAT_VERSION = 1
 """Raised whenever an older program could not use the file."""
 
 _FORMAT = "podgym forecaster"
+# What zipfile and NumPy raise for a damaged archive, down to "is encrypted" and "version 17.3".
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 _MANIFEST, _SCORES, _FLOOR, _MODEL = "manifest", "interval_scores", "interval_floor", "model."
 
 
@@ -93,16 +98,21 @@ def load_forecaster(path: str | Path) -> Forecaster:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         manifest = json.loads(arrays.pop(_MANIFEST).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise _damaged(path, "cannot be read") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise InputError(f"{path} is no forecaster file; `podgym forecast train` writes one.")
-    if manifest["format_version"] != FORMAT_VERSION:
+    if manifest.get("format_version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {manifest['format_version']}; this podgym reads version "
+            f"{path} has format version {manifest.get('format_version')}; this podgym reads version "
             f"{FORMAT_VERSION}. Train the forecaster again, or use the podgym that wrote the file."
         )
     return _revived(path, manifest, arrays)
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return where the checkpoint of a forecaster's training lies."""
+    return path.with_name(f".{path.name}.checkpoint")
 
 
 def fit_and_save(
@@ -139,7 +149,7 @@ def fit_and_save(
             )  # fmt: skip
             if same_model and kept.spec.training_hash == series.content_hash:
                 return kept
-    checkpoint = path.with_name(f".{path.name}.checkpoint")
+    checkpoint = checkpoint_of(path)
     forecaster.fit(series, FitRun(progress, checkpoint, logdir))
     save_forecaster(forecaster, path)
     checkpoint.unlink(missing_ok=True)

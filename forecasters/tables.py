@@ -20,11 +20,11 @@ from podgym.envs.workloads.sources import PACKAGED_TRACES
 from podgym.envs.workloads.traces import open_trace
 from podgym.errors import InputError
 from podgym.files import write_atomically
-from podgym.forecasters.base import Forecaster
-from podgym.forecasters.series import Series
+from podgym.forecasters.base import LONGEST_GAP, Forecaster
+from podgym.forecasters.series import Series, hold_missing, silence
 from podgym.forecasters.sources import RATE_FEATURE, USERS_FEATURE, open_series
 
-_TABLE_VERSION = 1  # raised when the same forecaster and trace would give another table
+_TABLE_VERSION = 2  # raised when the same forecaster and trace would give another table
 _REMEMBERED = 256  # generated loads whose forecasts are kept in memory
 _SAME = 1e-6  # relative difference below which a profile is the trace times a factor
 
@@ -42,7 +42,7 @@ class _TraceTable(NamedTuple):
     """(num_raw,) on the raw grid of the trace; nan in gaps."""
     raw_step_s: float
     forecasts: NDArray[np.float64]
-    """(num_samples, horizon, 3) mean, lower, upper of the forecast made after each sample"""
+    """(num_samples, 1 + horizon, 3) mean, lower, upper: the sample itself, then its forecasts"""
 
 
 class LearnedForecasts:
@@ -109,34 +109,44 @@ class LearnedForecasts:
         if profile.trace not in self._tables:
             self._tables[profile.trace] = self._open(profile.trace)
         table = self._tables[profile.trace]
-        factor = _factor(table, profile)
-        moments_s = np.asarray(moments_s + profile.trace_start_s, dtype=np.float64)
-        first = profile.values[0]
-        return self._rows(table.forecasts, moments_s, horizon_minutes, factor, first)
+        since_s = np.asarray(moments_s + profile.trace_start_s, dtype=np.float64)
+        rows_rps = self._rows(table.forecasts, since_s, horizon_minutes, table.raw_step_s)
+        return _or_seen(rows_rps * _factor(table, profile), profile, moments_s)
 
     def _rows(
         self,
         forecasts: NDArray[np.float64],
         moments_s: NDArray[np.float64],
         horizon_minutes: int,
-        factor: float,
-        first: float,
+        raw_step_s: float,
     ) -> NDArray[np.float64]:
-        """Return what is known at some moments, seconds since the first sample began.
+        """Return what is known at some moments of the load that an environment plays.
 
-        The newest sample known at a moment is the last one that was complete. Before there is one, all that
-        a service knows is the load that it sees.
+        An environment reads the samples of a trace as points in time and straight lines between them: a
+        sample made of points (``raw_step_s`` apart) stands in their middle and is complete when the last of
+        them is reached. Forecasts are read off the line through the newest sample and its forecasts.
+
+        Args:
+            forecasts: (num_samples, 1 + horizon, 3) the sample itself, then its forecasts.
+            moments_s: (rows,) seconds since the first point.
+            horizon_minutes: minutes wanted.
+            raw_step_s: seconds between two points; 0 for samples that are means of a continuous load.
+
+        Returns:
+            (rows, horizon_minutes, 3), nan where nothing is known.
         """
         step_s = self.forecaster.spec.step_s
-        newest = np.floor(moments_s / step_s + 1e-9).astype(np.int64) - 1  # (rows,)
+        newest = np.floor((moments_s - (step_s - raw_step_s)) / step_s + 1e-9).astype(np.int64)  # (rows,)
         middles_s = moments_s[:, None] + FORECAST_PERIOD_S * (np.arange(horizon_minutes) + 0.5)
-        ahead = np.floor(middles_s / step_s + 1e-9).astype(np.int64) - newest[:, None] - 1
-        ahead = np.clip(ahead, 0, self.forecaster.spec.horizon - 1)  # (rows, horizon_minutes) steps
-        known = np.clip(newest, 0, len(forecasts) - 1)
-        result: NDArray[np.float64] = forecasts[known[:, None], ahead] * factor
-        unknown = (newest < 0)[:, None] | np.isnan(result).any(axis=2)
-        result[unknown] = first
-        return result
+        centres_s = newest * step_s + 0.5 * (step_s - raw_step_s)
+        ahead = (middles_s - centres_s[:, None]) / step_s  # (rows, horizon_minutes) steps after the newest
+        ahead = np.clip(ahead, 0.0, self.forecaster.spec.horizon)
+        before = np.minimum(ahead.astype(np.int64), self.forecaster.spec.horizon - 1)
+        share = (ahead - before)[:, :, None]
+        known = np.clip(newest, 0, len(forecasts) - 1)[:, None]
+        result = forecasts[known, before] * (1.0 - share) + forecasts[known, before + 1] * share
+        result[newest < 0] = np.nan
+        return np.asarray(result, dtype=np.float64)
 
     def _of_generated(
         self, profile: LoadProfile, moments_s: NDArray[np.float64], horizon_minutes: int
@@ -152,7 +162,8 @@ class LearnedForecasts:
             series = Series("generated", spec.features, spec.units, values, spec.step_s,
                             profile.start_time_s - before * spec.step_s)  # fmt: skip
             table = _as_table(self.forecaster, series, before - 1)[before:]
-            self._generated[name] = self._rows(table, moments_s, horizon_minutes, 1.0, profile.values[0])
+            known = self._rows(table, moments_s, horizon_minutes, 0.0)
+            self._generated[name] = _or_seen(known, profile, moments_s)
             while len(self._generated) > _REMEMBERED:
                 self._generated.popitem(last=False)
         return self._generated[name]
@@ -193,18 +204,31 @@ class LearnedForecasts:
 
 
 def _as_table(forecaster: Forecaster, series: Series, first: int) -> NDArray[np.float64]:
-    """Return the forecasts (num_samples, horizon, 3) after every sample; nan before ``first``."""
+    """Return each sample and its forecasts (num_samples, 1 + horizon, 3).
+
+    Forecasts are nan before ``first`` and where nothing was measured for longer than a service accepts.
+    """
     every = forecaster.forecast_all(series, np.arange(first, series.num_samples))
-    table = np.full((series.num_samples, every.mean.shape[1], 3), np.nan)
-    table[first:] = np.stack([part[:, :, 0] for part in (every.mean, every.lower, every.upper)], axis=2)
+    table = np.full((series.num_samples, 1 + every.mean.shape[1], 3), np.nan)
+    table[:, 0] = hold_missing(series.values)
+    table[first:, 1:] = np.stack([part[:, :, 0] for part in (every.mean, every.lower, every.upper)], axis=2)
+    table[silence(series.values) > max(forecaster.spec.horizon, LONGEST_GAP)] = np.nan
     return table
+
+
+def _or_seen(
+    known: NDArray[np.float64], profile: LoadProfile, moments_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what is known, and where nothing is, the load that a service sees at that moment."""
+    seen = np.interp(moments_s, profile.times_s, profile.values)[:, None, None]
+    return np.where(np.isnan(known).any(axis=2, keepdims=True), seen, known)
 
 
 def _read_table(path: Path) -> NDArray[np.float64] | None:
     """Return a table from the cache; one that cannot be read is made again."""
     try:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):  # NumPy's errors for a file that is not there or not whole
         return None
 
 

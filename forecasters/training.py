@@ -6,7 +6,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ Batch = tuple[Tensor, ...]
 Loss = Callable[[nn.Module, Batch], Tensor]
 """Mean loss of a network on one batch."""
 
-_CHECKPOINT_VERSION = 1
+_CHECKPOINT_VERSION = 2
 _VALIDATION_CHUNK = 4096
 _FORGOTTEN = 10.0  # time constants of the average in a run: e^-10 of the first weights is left
 _SCHEDULES = ("constant", "one_cycle")
@@ -95,7 +95,9 @@ class TrainingReport:
     training_loss: tuple[float, ...]
     """Mean loss per epoch."""
     validation_loss: tuple[float, ...]
-    """Validation loss per epoch."""
+    """Validation loss per epoch; the training loss where nothing is held back."""
+    earlier_s: float = field(default=0.0, compare=False)
+    """Seconds that the epochs took which a checkpoint spared."""
 
 
 @contextlib.contextmanager
@@ -140,6 +142,7 @@ class _Session:
         self.best_weights = _copied(network)
         self.training_loss: list[float] = []
         self.validation_loss: list[float] = []
+        self.elapsed_s = 0.0
 
     @property
     def judged(self) -> nn.Module:
@@ -157,6 +160,7 @@ class _Session:
             "best_weights": self.best_weights,
             "training_loss": self.training_loss,
             "validation_loss": self.validation_loss,
+            "elapsed_s": self.elapsed_s,
             "generator": torch.get_rng_state(),
         }
 
@@ -172,6 +176,7 @@ class _Session:
         self.best_weights = state["best_weights"]
         self.training_loss = list(state["training_loss"])
         self.validation_loss = list(state["validation_loss"])
+        self.elapsed_s = float(state["elapsed_s"])
         torch.set_rng_state(state["generator"])
 
 
@@ -206,17 +211,18 @@ def train(
     session = _Session(network, config, per_epoch * config.epochs)
     key = _run_key(config, (*data, *validation), network)
     _take_up(session, run.checkpoint, key)
+    earlier_s = session.elapsed_s
     with _curves(run.logdir, session.epoch) as draw:
         while session.epoch < config.epochs and not _exhausted(session, config):
             began = time.perf_counter()
             session.training_loss.append(_one_epoch(session, loss, data, config))
             session.epoch += 1
             _judge(session, validation_loss or loss, validation, config)
-            points = {
-                "loss/training": session.training_loss[-1],
-                "loss/validation": session.validation_loss[-1],
-                "time/epoch_s": time.perf_counter() - began,
-            }
+            epoch_s = time.perf_counter() - began
+            session.elapsed_s += epoch_s
+            points = {"loss/training": session.training_loss[-1], "time/epoch_s": epoch_s}
+            if len(validation[0]):
+                points["loss/validation"] = session.validation_loss[-1]
             draw(points, session.epoch)  # before the checkpoint, so that no curve lags behind it
             if run.checkpoint is not None:
                 _save(run.checkpoint, {"key": key, **session.state()})
@@ -226,7 +232,7 @@ def train(
     network.eval()
     best_epoch = session.best[1] if config.patience is not None else session.epoch
     return TrainingReport(
-        session.epoch, best_epoch, tuple(session.training_loss), tuple(session.validation_loss)
+        session.epoch, best_epoch, tuple(session.training_loss), tuple(session.validation_loss), earlier_s
     )
 
 

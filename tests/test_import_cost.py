@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 HEAVY = (
-    "torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich", "statsmodels", "prophet",
-    "onnx", "onnxruntime", "tensorboard",
+    "torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich", "statsmodels",
+    "prophet", "onnx", "onnxruntime", "tensorboard",
 )  # fmt: skip
 
 

@@ -56,13 +56,13 @@ class ModelResult:
     quality: tuple[Quality, ...]
     """One per feature."""
     in_sample: bool
-    """Whether the forecaster was fitted to samples that it is judged on; such a result says little."""
+    """Whether the forecaster may have been fitted to samples that it is judged on; it then says little."""
     fit_s: float
     """Wall-clock seconds of the fit."""
     batch_s: float
     """Seconds per forecast when all origins are forecast at once."""
     single_s: float
-    """Median seconds of a forecast by itself, from the shortest history that the model accepts."""
+    """Median seconds of a forecast by itself, from a history of ``RUN_IN`` samples."""
     parameters: int
     """Numbers that were learned."""
 
@@ -278,7 +278,7 @@ def _single_s(forecaster: Forecaster, series: Series, origins: NDArray[np.int64]
     if not measured.any():
         return float("nan")
     newest = int(origins[measured][-1])
-    history = series.slice(newest + 1 - forecaster.min_context, newest + 1)
+    history = series.slice(max(0, newest + 1 - RUN_IN), newest + 1)
     times = []
     for _ in range(_REPEATS + 1):
         began = time.perf_counter()
@@ -298,11 +298,16 @@ def _qualities(actual: Floats, forecast: Forecast, training: Series) -> tuple[Qu
 
 
 def _in_sample(forecaster: Forecaster, series: Series, first_target: int) -> bool:
-    """Tell whether the training series is the begin of this one and reaches into the judged part."""
-    size = forecaster.spec.training_samples
-    if size <= first_target or size > series.num_samples:
+    """Tell whether the forecaster may have been fitted to samples that it is judged on.
+
+    It was not when its training series is the begin of this one and ends before the judged part. Of any
+    other series of the same name it cannot be told, so it counts as seen.
+    """
+    spec = forecaster.spec
+    if spec.trained_on != series.name:
         return False
-    return series.slice(0, size).content_hash == forecaster.spec.training_hash
+    size = spec.training_samples
+    return size > first_target or series.slice(0, size).content_hash != spec.training_hash
 
 
 def _row_of(result: ModelResult, origin: int) -> int:

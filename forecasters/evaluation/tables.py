@@ -203,7 +203,7 @@ def _notes(comparison: Comparison, groups: set[Group]) -> tuple[str, ...]:
     if "intervals" in groups:
         notes.append("Intervals are meant to cover 80 %; batch: per forecast of many at once.")
     if any(result.in_sample for result in comparison.results):
-        notes.append("† was fitted to samples that it is judged on.")
+        notes.append("† was, or may have been, fitted to samples that it is judged on.")
     return tuple(notes)
 
 

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         module = import_module(f"podgym.cli.forecast_{name}")
         subparser = subparsers.add_parser(
             name,
-            help=module.HELP,
-            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.",
+            help=module.HELP.replace("%", "%%"),
+            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.".replace("%", "%%"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

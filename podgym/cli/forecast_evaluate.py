@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(trace: str, folder: Path, args: argparse.Namespace) -> list[_Job]:
     from podgym.cli.evaluate import file_stem
     from podgym.forecasters.factory import NAIVE_MODELS, make_forecaster
-    from podgym.forecasters.store import SUFFIX
+    from podgym.forecasters.store import SUFFIX, load_forecaster
 
     data = open_trace_series(trace, args)
     horizon = horizon_minutes(data, args.horizon)
@@ -127,6 +127,10 @@ def _jobs(trace: str, folder: Path, args: argparse.Namespace) -> list[_Job]:
         path = folder / "models" / file_stem(trace) / f"{name}-{horizon}min{SUFFIX}"
         jobs.append(_Job(trace, name, options, data, path, args.part))
     _refuse_unused(args, names)
+    for name in files:
+        given = load_forecaster(name).horizon_minutes
+        if given != horizon:
+            raise InputError(f"{name} forecasts {given} minutes, not {horizon}; say --horizon {given}.")
     return jobs + [_Job(trace, "", {}, data, Path(name), args.part) for name in files]
 
 

@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from podgym.forecasters.recurrent import NetworkForecaster
     from podgym.forecasters.store import load_forecaster
 
+    if Path(args.model).suffix == ".onnx":
+        raise InputError(f"{args.model} is an exported model already.")
     forecaster = load_forecaster(args.model)
     if not isinstance(forecaster, NetworkForecaster):
         raise InputError(

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.part not in ("dev", "test", "holdout"):
         raise InputError(f"--part {args.part}: allowed are dev, test and holdout.")
+    if args.output and (Path(args.output).suffix != ".png" or Path(args.output).is_dir()):
+        raise InputError(f"--output {args.output}: name a file that ends in .png.")
     forecaster = load_forecaster(args.model)
     spec = forecaster.spec
     trace = args.trace or spec.trained_on.partition(":")[0]

@@ -81,6 +81,8 @@ def model_options(
     allowed = list(inspect.signature(forecaster_class(model)).parameters)
     options: dict[str, Any] = {"horizon_minutes": horizon}
     changes = parse_changes(args.changes)
+    if args.epochs is not None and strict and "training" not in allowed:
+        raise InputError(f"--epochs {args.epochs}: {model} is not trained in epochs; leave it out.")
     if args.epochs is not None:
         changes.setdefault("training", {})["epochs"] = args.epochs
     for key, value in changes.items():

@@ -1,6 +1,7 @@
 """``podgym forecast train``: fit one forecaster to the train part of a trace."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from podgym.cli.evaluate import file_stem
     from podgym.cli.progress import counting
     from podgym.files import usable_folder
-    from podgym.forecasters.factory import make_forecaster
-    from podgym.forecasters.store import SUFFIX, fit_and_save
+    from podgym.forecasters.factory import NETWORK_MODELS, make_forecaster
+    from podgym.forecasters.store import SUFFIX, checkpoint_of, fit_and_save
 
     path = Path(args.output or f"{file_stem(args.trace)}-{args.model}{SUFFIX}")
     if path.is_dir():
@@ -71,6 +72,12 @@ def run(args: argparse.Namespace) -> int:
     forecaster = make_forecaster(
         args.model, **model_options(args.model, horizon_minutes(data, args.horizon), args)
     )
+    if args.logdir is not None and args.model not in NETWORK_MODELS:
+        raise InputError(
+            f"--logdir {args.logdir}: {args.model} is no network and has no curves; leave it out."
+        )
+    if checkpoint_of(path).exists():
+        print(f"podgym: going on from {checkpoint_of(path)}", file=sys.stderr)
     with counting(f"{args.model} on {data.series.name}") as report:
         logdir = None if args.logdir is None else Path(args.logdir)
         fit_and_save(forecaster, data.part("train"), path, progress=report, logdir=logdir)

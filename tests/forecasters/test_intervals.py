@@ -25,9 +25,9 @@ def slow_quantiles(held: np.ndarray, scores: np.ndarray, newest: int) -> tuple[n
             for feature in range(num_features):
                 line = [*held[:, step - 1, feature], *scores[:, step - 1, feature]]
                 # The error `step` ahead of origin k is known at k + step.
-                known = line[: len(held) + origin - step + 1][-newest:]
-                known = [score for score in known if not np.isnan(score)]
-                ends = np.quantile(known or held[:, step - 1, feature], [0.1, 0.9])
+                known = line[: len(held) + origin - step + 1]
+                known = [score for score in known if not np.isnan(score)][-newest:]
+                ends = np.quantile(known, [0.1, 0.9])
                 low[origin, step - 1, feature] = min(ends[0], 0.0)
                 high[origin, step - 1, feature] = max(ends[1], 0.0)
     return low, high

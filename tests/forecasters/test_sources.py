@@ -122,7 +122,7 @@ def test_generated_loads_are_drawn_and_short_ones_kept_apart() -> None:
     assert burst.series.features == (USERS_FEATURE,)
     missing = np.isnan(burst.series.values[:, 0])
     lengths = np.diff(np.flatnonzero(np.diff(missing.astype(int)) != 0))
-    assert set(lengths) == {15, 60}  # minutes of an episode and of the gap after it
+    assert set(lengths) == {15, 20}  # minutes of an episode and of the gap after it
     with pytest.raises(InputError, match="unknown feature"):
         open_series("burst", features=["cpu"])
     with pytest.raises(InputError, match="days"):
