@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 LOAD_FACTOR = 20.0
 """Multiple of the largest training value up to which a measurement is taken for load."""
 
+USAGE = (
+    "Inputs, all float64. history (batch, context, features): the newest measurements in the units and the "
+    "step of the manifest (metadata podgym.manifest), oldest first; where fewer than context are known, "
+    "repeat the oldest at the front. clock_s (batch,): begin of the newest sample, seconds since Monday "
+    "00:00 of the trace's clock. known (batch,): how many samples of the history were measured. Outputs "
+    "(batch, horizon, features): mean, and the lower and upper end of the 80 % interval, in the units of the "
+    "features. Refuse NaN and infinity before running: an LSTM turns them into plausible numbers."
+)
+"""What the file says of its inputs and outputs, as the description of the model."""
+
 _TOLERANCE = 1e-5  # largest difference to torch, as a share of the training range
 
 
@@ -140,6 +150,7 @@ def _model(
         context=network.context, allowed_low=low, allowed_high=high,
         scale_floor=tuple(forecaster.intervals.floor.tolist()), opset=OPSET,
     )  # fmt: skip
+    model.doc_string = USAGE
     _add_entry(model, MANIFEST_KEY, manifest.to_json())
     _add_entry(model, SCORES_KEY, scores_to_text(forecaster.intervals.scores))
     return manifest, model.SerializeToString(deterministic=True)
