@@ -35,8 +35,9 @@ class ReluLstm(nn.Module):
         outputs = []
         for from_input in from_inputs.unbind(0):
             activity = torch.addmm(from_input, self.from_state.weight, hidden)
-            entry, forget, leave = torch.sigmoid(activity[: 3 * units]).chunk(3)
-            cell = torch.addcmul(forget * cell, entry, torch.relu(activity[3 * units :]))
+            gates, entering = activity.split((3 * units, units))  # one split: its gradient is one block
+            entry, forget, leave = torch.sigmoid(gates).chunk(3)
+            cell = torch.addcmul(forget * cell, entry, torch.relu(entering))
             hidden = leave * torch.relu(cell)
             outputs.append(hidden)
         return torch.stack(outputs)

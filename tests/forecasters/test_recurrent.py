@@ -85,9 +85,7 @@ def test_windows_over_long_gaps_are_not_learned_from(model: type, make_load, mon
     options = {} if model is PaperLstm else {"window": 10}
     model(cleaning=AS_IS, training={"patience": 5}, **options).fit(replace(series, values=values))
     missing = set(range(300, 301 + LONGEST_GAP)) | set(range(850, 880))
-    bridged = set(
-        range(500, 500 + LONGEST_GAP)
-    )  # may be in a window, but not its end or a target
+    bridged = set(range(500, 500 + LONGEST_GAP))  # may be in a window, but not its end or a target
     learned, judged = (
         [
             o
