@@ -35,7 +35,8 @@ class ReluLstm(nn.Module):
         outputs = []
         for from_input in from_inputs.unbind(0):
             activity = torch.addmm(from_input, self.from_state.weight, hidden)
-            gates, entering = activity.split((3 * units, units))  # one split: its gradient is one block
+            # One split of the whole, whose gradient is one block.
+            gates, entering = torch.split(activity, [3 * units, units])
             entry, forget, leave = torch.sigmoid(gates).chunk(3)
             cell = torch.addcmul(forget * cell, entry, torch.relu(entering))
             hidden = leave * torch.relu(cell)
