@@ -47,7 +47,7 @@ COVERAGE_BAND = (0.75, 0.85)
 _LEARNED_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 _NAIVE_MARKERS = ("o", "s", "^", "v", "D")
 _BAND_TEXT = "#5B9BC8"  # the colour of the band, dark enough to read
-_OFF_SCALE = {True: 0.15, False: 0.5}  # by naive: worse than the best naive one by more, at every step
+_OFF_SCALE = {True: 0.15, False: 0.25}  # by naive: worse than the best naive one by more, at every step
 _FAR_LIMIT = 0.3  # a possible improvement beyond this is no limit that matters
 _MOST_ERROR_BARS = 8  # with more steps, intervals are drawn as bands
 
@@ -333,7 +333,7 @@ def _draw_fan(axes: "Axes", result: ModelResult, row: int, column: int) -> list[
 
 def _step_axis(axes: "Axes", comparison: Comparison) -> None:
     minutes = _minutes(comparison)
-    margin = 0.25 * float(minutes[0]) if comparison.horizon > 1 else 0.5 * float(minutes[0])
+    margin = 0.5 * float(minutes[0])
     axes.set_xlim(float(minutes[0]) - margin, float(minutes[-1]) + margin)
     axes.set_xticks([step * comparison.step_s / 60.0 for step in comparison.steps])
     axes.set_xlabel("time ahead, minutes")
