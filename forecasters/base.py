@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +100,9 @@ class Forecaster(ABC):
         cleaning: how the training series is cleaned.
     """
 
-    name: ClassVar[str]
+    name: str
     """Name in tables and on the command line."""
-    min_context: ClassVar[int] = 2
+    min_context: int = 2
     """Samples of history that the model cannot do without."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """The hybrid: Prophet takes the week, an LSTM what is left (Zhang 2003 for the idea of the residual)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class HybridForecaster(TunedLstm):
         units: size of the recurrent layer.
     """
 
-    name: ClassVar[str] = "hybrid"
+    name = "hybrid"
 
     def __init__(
         self,

@@ -211,8 +211,8 @@ class TunedNetwork(nn.Module):
                 now - shape.window + 1 - shape.half_widths[-1],
                 now + self.horizon + shape.half_widths[-1] + 1,
             )
-            around = self._steady(history[:, max(first, 0) : stop], level, scale)
-            course, means = self._one_day(around.transpose(1, 2), now - max(first, 0))
+            around = self._steady(history[:, first:stop], level, scale)
+            course, means = self._one_day(around.transpose(1, 2), now - first)
             days.append((course * is_known[:, None, None], means * is_known[:, None], is_known))
         total = torch.stack([is_known for _, _, is_known in days]).sum(0)  # (n,)
         count = total.clamp(min=1.0)

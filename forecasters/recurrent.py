@@ -13,14 +13,13 @@ from podgym.forecasters.base import HORIZON_MINUTES, Forecaster
 from podgym.forecasters.cleaning import CleaningConfig
 from podgym.forecasters.run import FitRun
 from podgym.forecasters.series import Series, require_variation
+from podgym.forecasters.windows import usable_origins, windows
 
 if TYPE_CHECKING:
     import torch
 
     from podgym.forecasters.networks import Cell, Inputs, PaperNetwork, TunedNetwork
     from podgym.forecasters.training import Batch, TrainingConfig, TrainingReport
-
-_CHUNK = 1024  # windows that are handled at once
 
 
 class NetworkForecaster(Forecaster):
@@ -123,7 +122,7 @@ class NetworkForecaster(Forecaster):
     def _batch(self, series: Series, origins: NDArray[np.int64]) -> "Batch":
         context = cast("PaperNetwork | TunedNetwork", self._network).context
         future = series.values[origins[:, None] + np.arange(1, self._horizon + 1)]
-        return self._prepare(windows(series, origins, context), future)
+        return self._prepare(_tensors(series, origins, context), future)
 
     def _means(self, series: Series, origins: NDArray[np.int64]) -> NDArray[np.float64]:
         import torch
@@ -133,7 +132,7 @@ class NetworkForecaster(Forecaster):
         network = cast("PaperNetwork | TunedNetwork", self._network)
         network.eval()
         with one_thread(), torch.inference_mode():
-            parts = [network(*inputs).numpy() for inputs in windows(series, origins, network.context)]
+            parts = [network(*inputs).numpy() for inputs in _tensors(series, origins, network.context)]
         return np.concatenate(parts)
 
     def options(self) -> dict[str, Any]:
@@ -158,50 +157,14 @@ class NetworkForecaster(Forecaster):
         self._network.eval()
 
 
-def usable_origins(
-    trusted: NDArray[np.bool_],
-    context: int,
-    horizon: int,
-    first: int,
-    stop: int,
-    kept: NDArray[np.bool_] | None = None,
-) -> NDArray[np.int64]:
-    """Return the origins whose window and targets lie in [first, stop) or reach back, free of long gaps.
-
-    Args:
-        trusted: (num_samples,) False inside long gaps.
-        context: samples of the window.
-        horizon: samples of the target.
-        first: first sample that may be a target.
-        stop: first sample that may not.
-        kept: (num_samples,) False where a value was filled in; neither the newest sample of a window nor a
-            target may be. Default: all were measured.
-    """
-    origins = np.arange(max(context - 1, first - 1), stop - horizon)
-    broken = np.concatenate([[0], np.cumsum(~trusted)])
-    whole = broken[origins + horizon + 1] == broken[origins - context + 1]
-    if kept is not None:
-        filled = np.concatenate([[0], np.cumsum(~kept)])
-        whole &= filled[origins + horizon + 1] == filled[origins]
-    result: NDArray[np.int64] = origins[whole]
-    return result
-
-
-def windows(series: Series, origins: NDArray[np.int64], context: int) -> "Iterator[Inputs]":
-    """Yield the inputs of a network in chunks; where history is missing the first sample is repeated."""
+def _tensors(series: Series, origins: NDArray[np.int64], context: int) -> "Iterator[Inputs]":
+    """Yield the windows as a network takes them."""
     import torch
 
     from podgym.forecasters.networks import Inputs
 
-    padded = np.concatenate([np.repeat(series.values[:1], context - 1, axis=0), series.values])
-    every = np.lib.stride_tricks.sliding_window_view(padded, context, axis=0)  # (num_samples, F, context)
-    for first in range(0, len(origins), _CHUNK):
-        chosen = origins[first : first + _CHUNK]
-        yield Inputs(
-            torch.from_numpy(np.ascontiguousarray(every[chosen].transpose(0, 2, 1))),
-            torch.from_numpy(series.clock_s(chosen)),
-            torch.from_numpy((chosen + 1).astype(np.float64)),
-        )
+    for chunk in windows(series, origins, context):
+        yield Inputs(*(torch.from_numpy(array) for array in chunk))
 
 
 class PaperLstm(NetworkForecaster):
@@ -216,8 +179,8 @@ class PaperLstm(NetworkForecaster):
         seed: of everything random.
     """
 
-    name: ClassVar[str] = "paper_lstm"
-    min_context: ClassVar[int] = 10
+    name = "paper_lstm"
+    min_context = 10
 
     def _defaults(self) -> "TrainingConfig":
         from podgym.forecasters.training import TrainingConfig
@@ -257,10 +220,9 @@ class PaperLstm(NetworkForecaster):
 
 
 class TunedLstm(NetworkForecaster):
-    """An LSTM with the usual activations, measured from the level of its window, with the day before.
+    """An LSTM with the usual activations, measured from the level of its window, with the three days before.
 
-    See ``networks.TunedNetwork``. Its settings were chosen on the dev parts (70 to 85 %) of the traces that
-    docs/forecasters.md names, never on their test parts.
+    See ``networks.TunedNetwork``; docs/forecasters.md tells on what its settings were chosen.
 
     Args:
         horizon_minutes: how far ahead.
@@ -269,11 +231,11 @@ class TunedLstm(NetworkForecaster):
         seed: of everything random.
         window: samples that the recurrent layer reads.
         units: size of the recurrent layer.
-        seasonal: whether the day before is an input.
+        seasonal: whether the three days before are an input.
         proportional: whether fluctuations are taken as proportional to the level; False for residuals.
     """
 
-    name: ClassVar[str] = "lstm"
+    name = "lstm"
     cell: ClassVar["Cell"] = "lstm"
 
     def __init__(
@@ -292,7 +254,7 @@ class TunedLstm(NetworkForecaster):
         require_whole("window", window, 4, 4096)
         require_whole("units", units, 1, 4096)
         self.window, self.units, self.seasonal, self.proportional = window, units, seasonal, proportional
-        self.min_context = window  # type: ignore[misc]
+        self.min_context = window
 
     def _defaults(self) -> "TrainingConfig":
         from podgym.forecasters.training import TrainingConfig
@@ -366,5 +328,5 @@ class TunedLstm(NetworkForecaster):
 class Gru(TunedLstm):
     """The tuned network with a GRU in place of the LSTM."""
 
-    name: ClassVar[str] = "gru"
+    name = "gru"
     cell: ClassVar["Cell"] = "gru"

@@ -138,8 +138,11 @@ def _wants_rate(name: str, features: Sequence[str] | None) -> bool:
 
 def _request_rate(source: str | Path, folder: str | Path | None) -> tuple[Series, tuple[int, int]]:
     known = str(source) in PACKAGED_TRACES or str(source) in PUBLIC_TRACES
-    if not known:
+    if known:
+        times_s = read_trace(source, None, folder).times_s
+    else:
         columns = read_columns(Path(source))
+        times_s = columns.times_s - columns.times_s[0]
         if np.isnan(columns.values).any():
             raise InputError(
                 f"{Path(source).name}, column {columns.names[0]!r} has empty cells, which an environment "
@@ -158,7 +161,6 @@ def _request_rate(source: str | Path, folder: str | Path | None) -> tuple[Series
         workload.step_s, workload.clock_start_s,
     )  # fmt: skip
     # The environments cut all samples that were recorded; ``rows`` lacks those that stand alone.
-    times_s = read_trace(source, None, folder).times_s
     return series, _cuts(np.rint(times_s / workload.step_s).astype(np.int64))
 
 

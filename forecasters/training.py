@@ -81,7 +81,7 @@ def _is_count(value: object) -> bool:
 
 def _is_between(value: object) -> bool:
     """Whether a value is a number from 0 to 1, 1 left out."""
-    return value == 0.0 or (_is_positive(value) and value < 1.0)  # type: ignore[operator]
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < 1.0
 
 
 @dataclass(frozen=True, slots=True)

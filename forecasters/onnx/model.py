@@ -4,9 +4,9 @@ ONNX Runtime cannot be relied on to refuse bad numbers: its LSTM turns nan into 
 broken monitor would look like a quiet night. What goes in is therefore checked here, before inference.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from podgym.forecasters.onnx.file import (
 )
 from podgym.forecasters.run import FitRun
 from podgym.forecasters.series import Series
+from podgym.forecasters.windows import windows
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 LATEST_CLOCK_S = 1e9
 """Clocks from here on are refused, s: 30 years after the first Monday, but 2001 in Unix time."""
 
-_CHUNK = 256  # windows that are handled at once
 _OUT_OF_RANGE = (
     "Check its unit. If the load is real, fall back to a reactive controller, or export the forecaster with "
     "a wider range (load_factor or allowed)."
@@ -45,7 +45,7 @@ class OnnxForecaster(Forecaster):
     errors. ``predict`` is for services: arrays in, arrays out, intervals of the held-out scores.
     """
 
-    name: ClassVar[str] = "onnx"
+    name = "onnx"
 
     def __init__(self, content: bytes, origin: str, threads: int = 1) -> None:
         """Verify, read and prepare the bytes of a file; see ``load_onnx``.
@@ -61,8 +61,8 @@ class OnnxForecaster(Forecaster):
         manifest = manifest_from_json(entries.get(MANIFEST_KEY, ""), digest, origin)
         scores = scores_from_text(entries.get(SCORES_KEY, ""), manifest, origin)
         super().__init__(horizon_minutes=manifest.horizon_minutes)
-        self.name = manifest.model  # type: ignore[misc]
-        self.min_context = manifest.min_context  # type: ignore[misc]
+        self.name = manifest.model
+        self.min_context = manifest.min_context
         self.manifest = manifest
         self._source = (content, origin, threads)
         self._session = session
@@ -157,7 +157,7 @@ class OnnxForecaster(Forecaster):
             sample, column = bad[1:]
             place = f"series {series.name!r}, sample {first + sample}"
             raise self._bad_value(place, column, float(used[sample, column]))
-        return np.concatenate([self._run(*window)[0] for window in _windows(series, origins, context)])
+        return np.concatenate([self._run(*window)[0] for window in windows(series, origins, context)])
 
     def _run(
         self, history: NDArray[np.float64], clock_s: NDArray[np.float64], known: NDArray[np.float64]
@@ -276,15 +276,3 @@ def _first_outside(
 def _require_shape(name: str, values: NDArray[np.float64], batch: int) -> None:
     if values.shape != (batch,):
         raise InputError(f"{name} has shape {values.shape}; it must be ({batch},), one number per history.")
-
-
-def _windows(
-    series: Series, origins: NDArray[np.int64], context: int
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield history, clock and known samples in chunks; where history is missing the first is repeated."""
-    padded = np.concatenate([np.repeat(series.values[:1], context - 1, axis=0), series.values])
-    every = np.lib.stride_tricks.sliding_window_view(padded, context, axis=0)  # (num_samples, F, context)
-    for first in range(0, len(origins), _CHUNK):
-        chosen = origins[first : first + _CHUNK]
-        history = np.ascontiguousarray(every[chosen].transpose(0, 2, 1))
-        yield history, series.clock_s(chosen), (chosen + 1).astype(np.float64)

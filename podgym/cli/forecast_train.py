@@ -113,25 +113,19 @@ def _report(forecaster: "Forecaster", data: "TraceSeries", path: Path, *, as_jso
 
 def _dev_scores(forecaster: "Forecaster", data: "TraceSeries") -> dict[str, dict[str, Any]]:
     """Return how good the last step is on the dev part, beside the last value."""
-    import numpy as np
+    from podgym.forecasters.evaluation.rolling import evaluate_forecaster
+    from podgym.forecasters.factory import make_forecaster
 
-    from podgym.forecasters.base import targets
-    from podgym.forecasters.series import hold_missing
-
-    horizon = forecaster.spec.horizon
-    first, stop = data.bounds("dev")
-    origins = np.arange(max(forecaster.min_context, first) - 1, stop - horizon)
-    every = forecaster.forecast_all(data.series, origins)
-    actual = targets(data.series.values, origins, horizon)[:, -1]  # (num_origins, num_features)
-    held = hold_missing(data.series.values)[origins]
-    result = {}
-    for index, feature in enumerate(forecaster.spec.features):
-        error, naive = (actual - guess for guess in (every.mean[:, -1], held))
-        inside = (every.lower[:, -1] <= actual) & (actual <= every.upper[:, -1])
-        measured = np.isfinite(actual[:, index])
-        result[feature] = {
-            "rmse": float(np.sqrt(np.nanmean(error[:, index] ** 2))),
-            "rmse_last_value": float(np.sqrt(np.nanmean(naive[:, index] ** 2))),
-            "coverage": float(inside[measured, index].mean()),
+    naive = make_forecaster("last_value", horizon_minutes=forecaster.horizon_minutes)
+    own, last = (
+        evaluate_forecaster(each, data, "dev") for each in (forecaster, naive.fit(data.part("train")))
+    )
+    step = forecaster.spec.horizon
+    return {
+        feature: {
+            "rmse": own.measure("rmse", feature, step),
+            "rmse_last_value": last.measure("rmse", feature, step),
+            "coverage": own.measure("interval_coverage", feature, step),
         }
-    return result
+        for feature in forecaster.spec.features
+    }

@@ -17,8 +17,9 @@ from podgym.forecasters.cleaning import CleaningConfig  # noqa: E402
 from podgym.forecasters.factory import NETWORK_MODELS, make_forecaster  # noqa: E402
 from podgym.forecasters.hybrid import HybridForecaster  # noqa: E402
 from podgym.forecasters.intervals import RUN_IN  # noqa: E402
-from podgym.forecasters.recurrent import Gru, PaperLstm, TunedLstm, usable_origins, windows  # noqa: E402
+from podgym.forecasters.recurrent import Gru, PaperLstm, TunedLstm  # noqa: E402
 from podgym.forecasters.run import FitRun  # noqa: E402
+from podgym.forecasters.windows import usable_origins, windows  # noqa: E402
 
 AS_IS = CleaningConfig(z_threshold=None, anomalies=False)
 ONE_EPOCH = {"epochs": 1}
@@ -53,10 +54,10 @@ def test_windows_end_at_their_origin_and_repeat_the_first_sample(make_load) -> N
     series = make_load(3000, 2, start_s=7200.0)
     origins = np.arange(2, 3000)
     chunks = list(windows(series, origins, 10))
-    assert len(chunks) == 3
-    history, clock_s, known = (torch.cat([chunk[part] for chunk in chunks]).numpy() for part in range(3))
+    assert len(chunks) > 2
+    history, clock_s, known = (np.concatenate([chunk[part] for chunk in chunks]) for part in range(3))
     assert history.dtype == clock_s.dtype == known.dtype == np.float64
-    for row in (0, 5, 1023, 1024, 2997):
+    for row in (0, 5, 511, 512, 2997):
         origin = origins[row]
         expected = series.values[np.maximum(np.arange(origin - 9, origin + 1), 0)]
         np.testing.assert_array_equal(history[row], expected)
