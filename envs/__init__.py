@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from podgym.envs.cluster import ClusterObservation, ServiceDecision
+    from podgym.envs.cluster import ClusterObservation, RateForecast, ServiceDecision, ServicePlan
     from podgym.envs.config import ActionConfig, EnvConfig, ObservationConfig, RewardConfig, override
     from podgym.envs.env import AutoscaleEnv
     from podgym.envs.vector_env import AutoscaleVectorEnv
@@ -24,7 +24,9 @@ _HOME = {
     "RewardConfig": "config",
     "override": "config",
     "ClusterObservation": "cluster",
+    "RateForecast": "cluster",
     "ServiceDecision": "cluster",
+    "ServicePlan": "cluster",
 }
 
 __all__ = [
@@ -34,8 +36,10 @@ __all__ = [
     "ClusterObservation",
     "EnvConfig",
     "ObservationConfig",
+    "RateForecast",
     "RewardConfig",
     "ServiceDecision",
+    "ServicePlan",
     "override",
 ]
 

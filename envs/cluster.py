@@ -55,6 +55,34 @@ class PodView:
     quota: Quota
     sample: PodSample | None
     """None: not scraped yet, or the sample went missing."""
+    oom_killed_s: float | None = None
+    """When its container was last killed over its memory limit; None: never."""
+    oom_ran_s: float | None = None
+    """How long the container had run by then, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateForecast:
+    """Requests that will arrive at one service over the coming minutes, as known now."""
+
+    mean_rps: tuple[float, ...]
+    """Requests/s, one value per minute ahead."""
+    lower_rps: tuple[float, ...]
+    """Lower end of the 80 % interval of each."""
+    upper_rps: tuple[float, ...]
+    """Upper end of the 80 % interval of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """What the environment's planner wants of one service now."""
+
+    replicas: int
+    """Pods."""
+    cpu_request_cores: float
+    """CPU request of each."""
+    memory_request_bytes: float
+    """Memory request of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +98,8 @@ class ServiceView:
     min_replicas: int
     max_replicas: int
     quota: Quota
-    """Of the pod template; pods of an older revision may differ."""
+    """What pods created now get: the template's, or the admission's if one was decided. Older pods may
+    differ."""
     sample_time_s: float | None
     """When the metrics below were scraped; None: never."""
     request_rate_rps: float
@@ -81,6 +110,10 @@ class ServiceView:
     in_flight: float
     """Requests in the system."""
     pods: tuple[PodView, ...]
+    forecast: RateForecast | None = None
+    """The forecast that the environment's observation holds; None: there is none, or nothing is known yet."""
+    plan: ServicePlan | None = None
+    """The plan that holds now; None: the environment has no planner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +127,23 @@ class ClusterObservation:
 
 @dataclass(frozen=True, slots=True)
 class ServiceDecision:
-    """What is wanted of one service from now on. None leaves a field as it is."""
+    """What is wanted of one service from now on. None leaves a field as it is.
+
+    The first five change the Deployment: a changed quota rolls out. The last three act on pods, as VPA does.
+    """
 
     replicas: int | None = None
     cpu_request_cores: float | None = None
     cpu_limit_cores: float | None = None
     memory_request_bytes: float | None = None
     memory_limit_bytes: float | None = None
+    admission: Quota | None = None
+    """What pods created from now on get instead of the template's quota, as from a mutating webhook; nothing
+    rolls out. Not together with the four fields above."""
+    evict: tuple[str, ...] = ()
+    """Names of pods to delete; their ReplicaSet replaces them."""
+    resize: tuple[str, ...] = ()
+    """Names of pods to bring to the new quota in place (KEP-1287), where their node has room."""
 
 
 class Cluster(Protocol):

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
 from podgym.envs.config import EnvConfig
 from podgym.envs.core import AutoscaleCore, configure
+from podgym.envs.outlook import Outlook
 from podgym.envs.protocols import Planner, RateForecaster
 from podgym.envs.simulator.cluster import merge_decisions
 from podgym.envs.simulator.constants import Provenance, provenance
 from podgym.envs.simulator.parameters import ClusterConfig
+from podgym.envs.simulator.pod_actions import act_on_pods
 from podgym.envs.simulator.records import INTERVAL_COLUMNS
 from podgym.envs.simulator.required import RequiredReplicas
 from podgym.envs.simulator.world import visits_per_request
@@ -68,6 +70,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self.observation_space = cast(Any, self._core.layout.space)
         self.action_space = cast(Any, self._core.decoder.space)
         self._required = RequiredReplicas(self.config.cluster)
+        self._outlook = Outlook(self._core.layout, planned=planner is not None)
         self._rendered: list[dict[str, float]] = []
         self._started = False
 
@@ -147,13 +150,15 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         wanted, quotas = core.wanted[0].copy(), core.quotas[0].copy()
         merge_decisions(self.config.cluster, decisions, wanted, quotas)
         core.wanted[0], core.quotas[0] = wanted, quotas
+        act_on_pods(core.clusters.world, 0, decisions)
         core.advance()
         return self._result()
 
     def observe(self) -> ClusterObservation:
-        """Return what a controller may know: the monitoring pipeline's view of the cluster."""
+        """Return what a controller may know: the monitoring pipeline's view, the forecast and the plan."""
         self._require_episode()
-        return self._core.clusters.observe(0)
+        core = self._core
+        return self._outlook.added_to(core.clusters.observe(0), core.observation[0], core.plan[0])
 
     @property
     def interval(self) -> dict[str, NDArray[np.float64]]:

@@ -12,9 +12,11 @@ from podgym.envs.simulator.compile import MachineCode
 from podgym.envs.simulator.engine import advance, decide_all
 from podgym.envs.simulator.nodes import DEAD_ENDPOINT
 from podgym.envs.simulator.parameters import LARGEST_CPU_CORES, ClusterConfig, ServiceConfig
+from podgym.envs.simulator.pod_actions import act_on_pods
 from podgym.envs.simulator.records import (
     BACKOFF,
     EMPTY,
+    NEVER,
     PENDING,
     PULLING,
     READY,
@@ -154,6 +156,7 @@ class SimulatedClusters:
                 float(pod[place["memory_limit_bytes"]]),
             )
             start_s, endpoint = pod[place["start_s"]], pod[place["endpoint"]]
+            killed = pod[place["oom_s"]] < NEVER
             views.append(
                 PodView(
                     name=f"{self.config.services[s].name}-{pod[place['serial']]}",
@@ -164,6 +167,8 @@ class SimulatedClusters:
                     deleted=phase == TERMINATING,
                     quota=quota,
                     sample=self._sample(index, s, phase, start_s),
+                    oom_killed_s=pod[place["oom_s"]] if killed else None,
+                    oom_ran_s=pod[place["oom_ran_s"]] if killed else None,
                 )
             )
         return tuple(views)
@@ -219,6 +224,7 @@ class SimulatedCluster:
         """
         replicas, quotas = self.clusters.wanted()
         merge_decisions(self.clusters.config, decisions, replicas[0], quotas[0])
+        act_on_pods(self.clusters.world, 0, decisions)
         self.clusters.decide(replicas, quotas)
 
     def advance(self) -> Records:
@@ -242,8 +248,8 @@ def merge_decisions(
         quotas: (num_services, 4) as in ``SimulatedClusters.decide``.
 
     Raises:
-        InputError: not one decision per service, a value that is not a positive finite number, or a
-            limit below its request.
+        InputError: not one decision per service, a value that is not a positive finite number, a limit
+            below its request, or a quota for both the template and the admission.
     """
     if len(decisions) != len(config.services):
         raise InputError(f"got {len(decisions)} decisions; there are {len(config.services)} services.")
@@ -252,13 +258,7 @@ def merge_decisions(
             raise InputError(f"{service.name}: {decision!r} is not a ServiceDecision.")
         if decision.replicas is not None:
             replicas[s] = _bounded_replicas(service, decision.replicas)
-        values = (
-            ("cpu_request_cores", decision.cpu_request_cores),
-            ("cpu_limit_cores", decision.cpu_limit_cores),
-            ("memory_request_bytes", decision.memory_request_bytes),
-            ("memory_limit_bytes", decision.memory_limit_bytes),
-        )
-        for column, (name, value) in enumerate(values):
+        for column, (name, value) in enumerate(_quota_values(service, decision)):
             if value is None:
                 continue
             if not _is_number(value) or not 0.0 < value <= _LARGEST[column]:
@@ -268,6 +268,19 @@ def merge_decisions(
             quotas[s, column] = value
         if quotas[s, 1] < quotas[s, 0] or quotas[s, 3] < quotas[s, 2]:
             raise InputError(f"{service.name}: a limit is below its request: {quotas[s].tolist()}.")
+
+
+def _quota_values(service: ServiceConfig, decision: ServiceDecision) -> list[tuple[str, float | None]]:
+    """Return the decided quota by name, in the order of the columns: the template's or the admission's."""
+    names = ("cpu_request_cores", "cpu_limit_cores", "memory_request_bytes", "memory_limit_bytes")
+    values = [(name, getattr(decision, name)) for name in names]
+    if decision.admission is None:
+        return values
+    if any(value is not None for _, value in values):
+        raise InputError(
+            f"{service.name}: the decision has an admission and a quota of the template; give one of them."
+        )
+    return [(name, getattr(decision.admission, name)) for name in names]
 
 
 def _is_number(value: object) -> bool:

@@ -71,6 +71,7 @@ def create_pod(world: World, b: int, s: int, now: float) -> bool:
         pod.start_s = NEVER
         pod.ready_change_s = now
         pod.resize_s = NEVER
+        pod.oom_s = NEVER
         pod.warm = 0
         pod.endpoint = NOTICED
         take_template(service, pod)
@@ -153,6 +154,9 @@ def kill_over_memory(world: World, b: int, s: int, now: float) -> None:
     report = world.interval[b, s]
     report.lost += lost
     report.oom_kills += 1.0
+    pod = world.pods[b, s, worst]
+    pod.oom_s = now
+    pod.oom_ran_s = now - pod.container_start_s
     back_off(world, b, s, worst, now)
 
 

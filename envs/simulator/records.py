@@ -189,6 +189,8 @@ POD = np.dtype(
         ("container_start_s", "f8"),  # when its container was last started
         ("ready_change_s", "f8"),
         ("resize_s", "f8"),
+        ("oom_s", "f8"),  # when its container was last killed over its memory limit
+        ("oom_ran_s", "f8"),  # how long that container had run
         ("cpu_request_milli", "i4"),
         ("cpu_limit_milli", "i4"),
         ("memory_request_bytes", "i8"),
