@@ -5,7 +5,9 @@ quantiles of the newest scores that were known when the forecast was made; held-
 in while there are too few (split conformal prediction: Vovk, Gammerman and Shafer 2005). A model that goes
 wrong for hours on end would still miss too often, so each end is also stretched a little after every miss
 and drawn in a little after every hit, until one value in ten lies beyond it (adaptive conformal inference:
-Gibbs and Candes 2021). No distribution is assumed.
+Gibbs and Candes 2021). An interval holds its mean, so that of a model that is too high for hours nothing
+lies beyond one end: the other is then drawn in instead, until it is missed for both. No distribution is
+assumed.
 """
 
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ SCALE_WINDOW = 30
 _TAIL = (1.0 - COVERAGE) / 2.0
 _LEAST_SHARE = 0.02  # neither end is nearer to the mean than this share of the length: it could not stretch
 _MOST = 4.0  # largest |logarithm| of a stretch
+_DRAWN_IN = float(np.log(2.0))  # an end that would be drawn in to less than half draws in the other instead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +108,20 @@ def _stretched(
         below, above = outcome < lows[made, judged], outcome > highs[made, judged]
         log_low[judged] += RATE * known * (below - _TAIL)
         log_high[judged] += RATE * known * (above - _TAIL)
+        moved = _passed_on(log_low, log_high) - _passed_on(log_high, log_low)
+        log_low += moved
+        log_high -= moved
         np.clip(log_low, -_MOST, _MOST, out=log_low)
         np.clip(log_high, -_MOST, _MOST, out=log_high)
         lows[origin] *= np.exp(log_low)
         highs[origin] *= np.exp(log_high)
     return lows, highs
+
+
+def _passed_on(log_own: NDArray[np.float64], log_other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much the other end is drawn in for one that went below its limit, as far as it may be."""
+    result: NDArray[np.float64] = np.minimum(-(log_own + _DRAWN_IN), log_other + _DRAWN_IN).clip(min=0.0)
+    return result
 
 
 def movement(values: NDArray[np.float64], floor: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ Scaling is part of the network, in float64, so that an exported file needs nothi
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -149,6 +149,9 @@ class TunedNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
         self.register_buffer("weights", _level_weights(shape.window))
+        self._read_clock()
+        if shape.season:
+            self._look_back()
         channels = self.num_features * (2 if shape.season else 1) + 2
         num_summary = self._summary_size()
         recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
@@ -162,6 +165,34 @@ class TunedNetwork(nn.Module):
             nn.init.zeros_(layer.weight)  # the first forecast is the level itself
             nn.init.zeros_(layer.bias)
 
+    def _read_clock(self) -> None:
+        """Note how angles follow from the clock; a cosine is the sine of a quarter turn later."""
+        ages_s = np.arange(self.shape.window - 1, -1, -1)[:, None] * self.step_s
+        turns = np.array([1 / DAY_S, 2 / DAY_S, 3 / DAY_S, 1 / WEEK_S])
+        self._note("hand_shifts_s", np.array([0.0, 0.25 * DAY_S]) - ages_s)  # (window, 2)
+        self._note("clock_speeds", 2.0 * np.pi * np.tile(turns, 2))  # (8,) radians per second
+        self._note("clock_shifts", np.repeat([0.0, 0.5 * np.pi], len(turns)))  # (8,) radians
+
+    def _look_back(self) -> None:
+        """Note which samples of the days before count, and how."""
+        shape, reach = self.shape, self.shape.half_widths[-1]
+        back = shape.season * np.arange(1, shape.days + 1)  # (days,) samples
+        around = np.arange(-(shape.window - 1) - reach, self.horizon + reach + 1)
+        ranks = np.arange(shape.days + 1)  # how many days are known
+        mean_day = (np.arange(shape.days) < ranks[:, None]) / np.maximum(ranks, 1)[:, None]
+        newest_day = (np.arange(shape.days) == 0) & (ranks[:, None] > 0)
+        samples = (shape.context - 1 - back[:, None] + around).ravel()
+        places = samples * self.num_features + np.arange(self.num_features)[:, None]  # in (context, F)
+        self._note("day_samples", places.ravel(), torch.int64)
+        self._note("days_need", shape.window + back + reach)  # (days,) samples known
+        self._note("day_shares", np.stack([mean_day, newest_day], 1), torch.float32)  # (days + 1, 2, days)
+        self._note("day_weights", _day_weights(shape, self.horizon), torch.float32)
+        self._note("day_order", _day_order(shape, self.horizon, self.num_features), torch.int64)
+
+    def _note(self, name: str, values: NDArray[Any], kind: torch.dtype = torch.float64) -> None:
+        """Keep a constant that follows from the settings, and is not saved with the weights."""
+        self.register_buffer(name, torch.tensor(values, dtype=kind), persistent=False)
+
     def _summary_size(self) -> int:
         seasonal = 2 * len(self.shape.half_widths) * (self.horizon + 1) if self.shape.season else 0
         per_feature = len(_LEVEL_SPANS) + seasonal
@@ -170,7 +201,7 @@ class TunedNetwork(nn.Module):
     def scaled(self, history: Tensor, clock_s: Tensor, known: Tensor) -> Scaled:
         """Turn inputs (see ``Inputs``) into what the learned part reads."""
         clock_s = torch.remainder(clock_s, WEEK_S)  # angles are float32: a clock of years has no minutes left
-        levels = torch.einsum("kw,nwf->nkf", cast(Tensor, self.weights), history[:, -self.shape.window :])
+        levels = cast(Tensor, self.weights) @ history[:, -self.shape.window :]  # (n, 3, F)
         level = levels[:, :1]  # (n, 1, F)
         scale = self._scale(levels[:, 2:])
         steady = self._steady(history[:, -self.shape.window :], level, scale)  # (n, window, F)
@@ -203,50 +234,28 @@ class TunedNetwork(nn.Module):
             means (n, ...) around the targets, of that mean and of the newest day; and the share of the days
             that are known, (n, 1). All relative to the mean around the same moment.
         """
-        shape, days = self.shape, []
-        for day in range(1, shape.days + 1):
-            is_known = (known >= shape.window + day * shape.season + shape.half_widths[-1]).float()
-            now = self.context - 1 - day * shape.season
-            first, stop = (
-                now - shape.window + 1 - shape.half_widths[-1],
-                now + self.horizon + shape.half_widths[-1] + 1,
-            )
-            around = self._steady(history[:, first:stop], level, scale)
-            course, means = self._one_day(around.transpose(1, 2), now - first)
-            days.append((course * is_known[:, None, None], means * is_known[:, None], is_known))
-        total = torch.stack([is_known for _, _, is_known in days]).sum(0)  # (n,)
-        count = total.clamp(min=1.0)
-        course = torch.stack([course for course, _, _ in days]).sum(0) / count[:, None, None]
-        average = torch.stack([means for _, means, _ in days]).sum(0) / count[:, None]
-        return course, torch.cat([average, days[0][1]], 1), total[:, None] / shape.days
-
-    def _one_day(self, lines: Tensor, now: int) -> tuple[Tensor, Tensor]:
-        """Return course (n, window, F) and means (n, ...) around index ``now`` of lines (n, F, context)."""
-        shape, horizon = self.shape, self.horizon
-        width = shape.half_widths[0]
-        first = now - shape.window + 1 + horizon - width
-        segment = lines[:, :, first : now + horizon + width + 1]
-        smooth = nn.functional.avg_pool1d(segment, 2 * width + 1, stride=1)  # (n, F, window)
-        base = lines[:, :, now - width : now + width + 1].mean(2, keepdim=True)
-        means = []
-        for half in shape.half_widths:
-            around = nn.functional.avg_pool1d(
-                lines[:, :, now - half : now + horizon + half + 1], 2 * half + 1, stride=1
-            )  # (n, F, horizon + 1)
-            means += [(around[:, :, 1:] - around[:, :, :1]).flatten(1), -around[:, :, 0]]
-        return (smooth - base).transpose(1, 2), torch.cat(means, 1)
+        features, weights = self.num_features, cast(Tensor, self.day_weights)
+        # Features before samples, so that what is subtracted of many samples is one number.
+        around = history.flatten(1).index_select(1, cast(Tensor, self.day_samples))
+        around = around.reshape(-1, features, self.shape.days, len(weights))  # (n, F, days, samples)
+        around = self._steady(around, level.reshape(-1, features, 1, 1), scale.reshape(-1, features, 1, 1))
+        num_known = (known[:, None] >= cast(Tensor, self.days_need)).sum(1)  # (n,)
+        shares = cast(Tensor, self.day_shares).index_select(0, num_known)[:, None]  # (n, 1, 2, days)
+        columns = (shares @ around @ weights).flatten(1)  # (n, F * 2 * columns): mean day and newest day
+        columns = columns.index_select(1, cast(Tensor, self.day_order))
+        size = self.shape.window * features
+        course = columns[:, :size].reshape(-1, self.shape.window, features)
+        return course, columns[:, size:], num_known[:, None].float() / self.shape.days
 
     def _hands(self, clock_s: Tensor) -> Tensor:
         """Return sine and cosine of the time of day over the window, (n, window, 2)."""
-        ages_s = torch.arange(self.shape.window - 1, -1, -1, dtype=torch.float64) * self.step_s
-        angle = ((clock_s[:, None] - ages_s) * (2.0 * np.pi / DAY_S)).float()
-        return torch.stack([torch.sin(angle), torch.cos(angle)], 2)
+        at_s = clock_s[:, None, None] + cast(Tensor, self.hand_shifts_s)
+        return torch.sin((at_s * (2.0 * np.pi / DAY_S)).float())
 
     def _clock(self, clock_s: Tensor) -> Tensor:
         """Return the first three harmonics of the day and the first of the week, (n, 8)."""
-        turns = torch.tensor([1 / DAY_S, 2 / DAY_S, 3 / DAY_S, 1 / WEEK_S], dtype=torch.float64)
-        angle = (clock_s[:, None] * turns * 2.0 * np.pi).float()
-        return torch.cat([torch.sin(angle), torch.cos(angle)], 1)
+        angle = clock_s[:, None] * cast(Tensor, self.clock_speeds) + cast(Tensor, self.clock_shifts)
+        return torch.sin(angle.float())
 
     def core(self, window: Tensor, summary: Tensor) -> Tensor:
         """Return scaled forecasts (n, horizon, num_features), measured from the level."""
@@ -317,3 +326,43 @@ def _level_weights(window: int) -> Tensor:
     ages = np.arange(window - 1, -1, -1)
     rows = [(1.0 - 2.0 / (span + 1.0)) ** ages for span in _LEVEL_SPANS]
     return torch.tensor(np.array([row / row.sum() for row in rows]), dtype=torch.float64)
+
+
+def _day_weights(shape: WindowShape, horizon: int) -> NDArray[np.float64]:
+    """Return what makes a course and means of the samples around the same moment of another day.
+
+    Returns:
+        (samples, columns) for samples from ``window - 1 + reach`` before the moment to ``horizon + reach``
+        after it, where ``reach`` is the largest half-width. The first ``window`` columns are the course over
+        the window moved on by the horizon, less the mean around the moment. Then come, for each half-width,
+        the means around the targets less that around the moment, and the negative mean around the moment.
+    """
+    reach = shape.half_widths[-1]
+    distance = np.arange(-(shape.window - 1) - reach, horizon + reach + 1)[:, None]
+
+    def means(half: int, first: int, last: int) -> NDArray[np.float64]:
+        """Return weights (samples, last - first + 1) of means over ``half`` samples on both sides."""
+        counts: NDArray[np.bool_] = np.abs(distance - np.arange(first, last + 1)) <= half
+        return counts.astype(np.float64) / (2.0 * half + 1.0)
+
+    nearest = shape.half_widths[0]
+    columns = [means(nearest, horizon - shape.window + 1, horizon) - means(nearest, 0, 0)]
+    for half in shape.half_widths:
+        columns += [means(half, 1, horizon) - means(half, 0, 0), -means(half, 0, 0)]
+    return np.concatenate(columns, axis=1)
+
+
+def _day_order(shape: WindowShape, horizon: int, num_features: int) -> NDArray[np.int64]:
+    """Return where, among (features, mean and newest day, columns), the inputs of the network are found.
+
+    They are the course of the mean day by sample and feature; then, for both days and each half-width, the
+    means by feature and target, and the negative mean by feature.
+    """
+    width = horizon + 1  # columns of one half-width
+    size = 2 * (shape.window + len(shape.half_widths) * width)
+    place = np.arange(num_features * size).reshape(num_features, 2, -1)
+    order = [place[:, 0, : shape.window].T]
+    for day in range(2):
+        for first in range(shape.window, place.shape[2], width):
+            order += [place[:, day, first : first + horizon], place[:, day, first + horizon]]
+    return np.concatenate([part.ravel() for part in order])

@@ -36,6 +36,7 @@ STEP_S = 60.0
 ForecastPart = Literal["train", "dev", "test", "holdout", "all"]
 """First 70 %, next 15 %, last 15 %; ``holdout`` is dev and test, the 30 % of the paper's 7:3 split."""
 
+_LEAD_SAMPLES = 10  # before an episode, at its first value: what a forecaster sees when one begins
 _GAP_SAMPLES = 20  # between two episodes: more than any gap that is bridged (base.LONGEST_GAP)
 
 _DEFAULT_FEATURES = {
@@ -195,7 +196,8 @@ def _from_workload(
         raise unknown_name(f"feature of {name}", features[0], (feature,))
     rng = np.random.default_rng(seed)
     left_s = require_number("days", days, above=0.0) * DAY_S
-    gap_s = _GAP_SAMPLES * max(require_number("step_s", step_s, above=0.0), workload.step_s)
+    sample_s = max(require_number("step_s", step_s, above=0.0), workload.step_s)
+    gap_s, lead_s = _GAP_SAMPLES * sample_s, _LEAD_SAMPLES * sample_s
     means: list[NDArray[np.float64]] = []
     rows: list[NDArray[np.int64]] = []
     row, start_s = 0, None
@@ -204,6 +206,10 @@ def _from_workload(
         profile = workload.sample(rng, min(left_s, workload.max_duration_s, _scenario_s(workload)))
         start_s = profile.start_time_s if start_s is None else start_s
         each = 0.5 * (profile.values[1:] + profile.values[:-1])  # linear in between: the mean of each step
+        if _scenario_s(workload) < np.inf:
+            lead = np.full(math.ceil(lead_s / profile.step_s), profile.values[0])
+            each = np.concatenate([lead, each])
+            left_s -= lead_s
         means.append(each)
         rows.append(row + np.arange(len(each)))
         row += len(each) + math.ceil(gap_s / profile.step_s)

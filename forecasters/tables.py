@@ -24,7 +24,7 @@ from podgym.forecasters.base import LONGEST_GAP, Forecaster
 from podgym.forecasters.series import Series, hold_missing, silence
 from podgym.forecasters.sources import RATE_FEATURE, USERS_FEATURE, open_series
 
-_TABLE_VERSION = 2  # raised when the same forecaster and trace would give another table
+_TABLE_VERSION = 3  # raised when the same forecaster and trace would give another table
 _REMEMBERED = 256  # generated loads whose forecasts are kept in memory
 _SAME = 1e-6  # relative difference below which a profile is the trace times a factor
 

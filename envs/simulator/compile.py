@@ -1,8 +1,8 @@
 """How kernels are compiled: once per machine, serial, and never from a stale cache.
 
 numba's disk cache looks only at the file of the function that was compiled, so a change in a function
-that it calls from another file would go unnoticed. All kernels live in this folder and the one above;
-when any of their sources is newer than a cached kernel, the caches are emptied.
+that it calls from another file would go unnoticed. Kernels that call others live in this folder and the one
+above; when any of their sources is newer than a cached kernel, the caches are emptied.
 """
 
 import contextlib

@@ -28,6 +28,8 @@ Moment = Literal["steepest", "typical"]
 
 CONTEXT = 60
 """An origin is judged when none of its newest 60 samples lies in a long gap, whatever a model looks at."""
+SHORT_CONTEXT = 10
+"""The same for a series all of whose stretches are shorter, such as episodes with gaps between them."""
 SAMPLE_STEPS = 5
 """Consecutive steps in a sample of forecasts: the paper's table shows five minutes."""
 
@@ -170,7 +172,7 @@ def evaluate_forecaster(
     usable = usable_origins(data.series, origins)
     if not usable.any():
         raise InputError(
-            f"series {series.name!r}, part {part!r}: none of its {len(origins)} origins has {CONTEXT} "
+            f"series {series.name!r}, part {part!r}: none of its {len(origins)} origins has {SHORT_CONTEXT} "
             f"samples before it without a gap of more than {LONGEST_GAP}; choose a part with measurements."
         )
     single_s = _single_s(forecaster, series, origins[usable])  # first: it also warms the libraries up
@@ -194,11 +196,15 @@ def usable_origins(series: Series, origins: NDArray[np.int64]) -> NDArray[np.boo
     """Return which origins are judged, (num_origins,): nothing of a model goes into it.
 
     Left out are those with a sample of a long gap among their newest ``CONTEXT`` samples, which are as many
-    as there are at the begin.
+    as there are at the begin; where that leaves none, ``SHORT_CONTEXT`` samples.
     """
     broken = np.concatenate([[0], np.cumsum(gap_rows(series.values, LONGEST_GAP))])
-    usable: NDArray[np.bool_] = broken[origins + 1] == broken[np.maximum(origins + 1 - CONTEXT, 0)]
-    return usable
+
+    def whole(context: int) -> NDArray[np.bool_]:
+        return np.asarray(broken[origins + 1] == broken[np.maximum(origins + 1 - context, 0)])
+
+    usable = whole(CONTEXT)
+    return usable if usable.any() else whole(SHORT_CONTEXT)
 
 
 def paper_claim(result: ModelResult, feature: str) -> PaperClaim:

@@ -55,7 +55,7 @@ class IntervalNetwork(nn.Module):
     def forward(self, history: Tensor, clock_s: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, lower and upper end, (n, horizon, num_features) physical units."""
         mean = self._bounded(self.network(history[:, -self.network.context :], clock_s, known))
-        scale = self._movement(history, known)[:, None]
+        scale = self._movement(history, known)
         lower = self._bounded(mean + cast(Tensor, self.low_quantile) * scale)
         upper = self._bounded(mean + cast(Tensor, self.high_quantile) * scale)
         return mean, lower, upper
@@ -64,11 +64,11 @@ class IntervalNetwork(nn.Module):
         return torch.maximum(values, cast(Tensor, self.lowest))
 
     def _movement(self, history: Tensor, known: Tensor) -> Tensor:
-        """Return the scale (n, num_features) as ``intervals.movement`` has it for the newest sample."""
-        newest = history[:, -(SCALE_WINDOW + 1) :]
-        squares = ((newest[:, 1:] - newest[:, :-1]) ** 2).sum(1)  # repeated samples add nothing
-        count = (known - 1.0).clamp(1.0, float(SCALE_WINDOW))
-        return torch.maximum((squares / count[:, None]).sqrt(), cast(Tensor, self.scale_floor))
+        """Return the scale (n, 1, num_features) as ``intervals.movement`` has it for the newest sample."""
+        steps = history[:, -SCALE_WINDOW:] - history[:, -(SCALE_WINDOW + 1) : -1]
+        squares = (steps * steps).sum(1, keepdim=True)  # repeated samples add nothing
+        count = (known[:, None, None] - 1.0).clamp(1.0, float(SCALE_WINDOW))
+        return torch.maximum((squares / count).sqrt(), cast(Tensor, self.scale_floor))
 
 
 class _OnnxLayer(nn.Module):

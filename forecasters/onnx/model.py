@@ -185,10 +185,11 @@ class OnnxForecaster(Forecaster):
     def _checked_clocks(self, clock_s: ArrayLike, batch: int) -> NDArray[np.float64]:
         clocks = _numbers("clock_s", clock_s)
         _require_shape("clock_s", clocks, batch)
-        bad = np.flatnonzero(~((clocks >= 0.0) & (clocks < LATEST_CLOCK_S)))
-        if len(bad):
+        good = (clocks >= 0.0) & (clocks < LATEST_CLOCK_S)  # nan compares as False
+        if not good.all():
+            bad = int(np.argmin(good))
             raise InputError(
-                f"clock_s[{bad[0]}] is {clocks[bad[0]]:g}; it must be seconds since Monday 00:00, from 0 to "
+                f"clock_s[{bad}] is {clocks[bad]:g}; it must be seconds since Monday 00:00, from 0 to "
                 f"{LATEST_CLOCK_S:g}. Unix time t, which began on a Thursday, is (t - 345600) % 604800."
             )
         return clocks
@@ -198,12 +199,11 @@ class OnnxForecaster(Forecaster):
             return np.full(batch, float(self.manifest.context))
         counts = _numbers("known", known)
         _require_shape("known", counts, batch)
-        bad = np.flatnonzero(
-            ~((counts >= self.min_context) & (counts < np.inf) & (np.rint(counts) == counts))
-        )
-        if len(bad):
+        good = (counts >= self.min_context) & (counts < np.inf) & (np.rint(counts) == counts)
+        if not good.all():
+            bad = int(np.argmin(good))
             raise InputError(
-                f"known[{bad[0]}] is {counts[bad[0]]:g}; it must be the whole number of samples that were "
+                f"known[{bad}] is {counts[bad]:g}; it must be the whole number of samples that were "
                 f"measured, and {self.name} needs {self.min_context} or more to look back on."
             )
         return counts

@@ -81,21 +81,26 @@ def test_an_error_is_used_once_it_is_known_and_no_earlier(step: int, method: str
 
 
 def slow_ends(
-    intervals: ConformalIntervals, scores: np.ndarray, most: float
+    intervals: ConformalIntervals, scores: np.ndarray, most: float, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each end of each step and feature by itself: stretched after a miss, drawn in after a hit."""
+    """Both ends of one step and feature at a time: stretched after a miss, drawn in after a hit."""
     low, high = intervals.quantiles(scores)
     length = high - low
     ends = -np.minimum(low, -0.02 * length), np.maximum(high, 0.02 * length)  # lengths of both sides
-    for side, sign in zip(ends, (-1.0, 1.0), strict=True):
-        for step in range(1, scores.shape[1] + 1):
-            for feature in range(scores.shape[2]):
-                line, outcomes, log = side[:, step - 1, feature], sign * scores[:, step - 1, feature], 0.0
-                for origin in range(step, len(line)):
-                    outcome = outcomes[origin - step]  # became known just now
-                    if not np.isnan(outcome):
-                        miss = outcome > line[origin - step]
-                        log = float(np.clip(log + (0.027 if miss else -0.003), -most, most))
+    for step in range(1, scores.shape[1] + 1):
+        for feature in range(scores.shape[2]):
+            lines, logs = [side[:, step - 1, feature] for side in ends], [0.0, 0.0]
+            for origin in range(step, len(scores)):
+                outcome = scores[origin - step, step - 1, feature]  # became known just now
+                if not np.isnan(outcome):
+                    for side, length_needed in enumerate((-outcome, outcome)):
+                        logs[side] += 0.027 if length_needed > lines[side][origin - step] else -0.003
+                    own, other = (0, 1) if logs[0] < logs[1] else (1, 0)
+                    if logs[own] < -least < logs[other]:
+                        moved = min(-least - logs[own], logs[other] + least)
+                        logs[own], logs[other] = logs[own] + moved, logs[other] - moved
+                    logs = [min(max(log, -most), most) for log in logs]
+                for line, log in zip(lines, logs, strict=True):
                     line[origin] *= np.exp(log)
     return -ends[0], ends[1]
 
@@ -107,19 +112,20 @@ def slow_ends(
     spread=st.sampled_from([0.01, 1.0, 30.0]),
     bias=st.sampled_from([0.0, 5.0, -5.0]),
     share_missing=st.sampled_from([0.0, 0.3, 1.0]),
-    most=st.sampled_from([4.0, 0.07]),
+    limits=st.sampled_from([(4.0, 0.69), (0.07, 0.69), (4.0, 0.01), (0.03, 0.02)]),
 )
 def test_ends_against_a_slow_loop(
-    seed: int, num_origins: int, spread: float, bias: float, share_missing: float, most: float
+    seed: int, num_origins: int, spread: float, bias: float, share_missing: float, limits: tuple[float, float]
 ) -> None:
     random = np.random.default_rng(seed)
     intervals = ConformalIntervals(random.normal(bias, 1.0, (6, 3, 2)), FLOOR)
     scores = random.normal(bias, spread, (num_origins, 3, 2))
     scores[random.random(scores.shape) < share_missing] = NAN
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_MOST", most)
+        patch.setattr(module, "_MOST", limits[0])
+        patch.setattr(module, "_DRAWN_IN", limits[1])
         got = intervals.ends(scores)
-    for ends, wanted in zip(got, slow_ends(intervals, scores, most), strict=True):
+    for ends, wanted in zip(got, slow_ends(intervals, scores, *limits), strict=True):
         np.testing.assert_allclose(ends, wanted, rtol=1e-9, atol=1e-12)
 
 
@@ -197,6 +203,20 @@ def test_static_quantiles_alone_would_not_keep_the_promise(make_series) -> None:
     static = Forecast(forecast.mean, forecast.mean + low * scale, forecast.mean + high * scale)
     assert abs(coverage(forecast, actual)[-1] - 0.8) < 0.05
     assert coverage(static, actual)[-1] < 0.6
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_four_in_five_scores_are_inside_though_all_lie_on_one_side(sign: float) -> None:
+    """The end that holds the mean is never missed, so that the other has to be missed for both."""
+    random = np.random.default_rng(6)
+    wandering = 3.0 + 2.0 * np.sin(np.arange(6000) / 700.0)
+    scores = sign * (wandering + random.normal(0.0, 0.3, 6000)).reshape(-1, 1, 1)
+    assert (sign * scores > 0.0).all()
+    low, high = ConformalIntervals(scores[:480], FLOOR[:1]).ends(scores)
+    assert (low <= 0.0).all()
+    assert (high >= 0.0).all()
+    inside = (low <= scores) & (scores <= high)
+    assert abs(inside[1440:].mean() - 0.8) < 0.03
 
 
 def fitted(values: np.ndarray, make_series) -> Forecaster:

@@ -114,6 +114,43 @@ def test_gradients_of_relu_lstm() -> None:
     assert torch.autograd.gradcheck(run, (inputs, *weights))
 
 
+def plain_relu_lstm(layer: ReluLstm, inputs: torch.Tensor) -> torch.Tensor:
+    """Hidden states (steps, units, n), left to the automatic gradient."""
+    hidden = cell = torch.zeros(layer.units, inputs.shape[2], dtype=inputs.dtype)
+    states = []
+    for values in inputs:
+        both = layer.from_input(values.t()) + layer.from_state(hidden.t())
+        entry, forget, leave, entering = both.t().chunk(4)
+        cell = forget.sigmoid() * cell + entry.sigmoid() * entering.relu()
+        hidden = leave.sigmoid() * cell.relu()
+        states.append(hidden)
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize("newest_only", [True, False])
+def test_gradients_of_stacked_relu_lstms_in_float32(newest_only: bool) -> None:
+    torch.manual_seed(0)
+    layers = [lively(ReluLstm(2, 8)).float(), lively(ReluLstm(8, 8)).float()]
+    inputs = torch.randn(6, 2, 16)
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    results = []
+    for run in (lambda layer, values: layer(values), plain_relu_lstm):
+        states = run(layers[1], run(layers[0], inputs))
+        results.append(torch.autograd.grad((states[-1:] if newest_only else states).square().mean(), weights))
+    for got, expected in zip(*results, strict=True):
+        assert expected.abs().max() > 1e-3
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_relu_lstm_does_not_hide_nan() -> None:
+    layer, inputs = ReluLstm(2, 3), torch.ones(4, 2, 2)
+    inputs[1, 0, 1] = torch.nan
+    got = layer(inputs)
+    assert got[:, :, 0].isfinite().all()
+    assert got[0, :, 1].isfinite().all()
+    assert got[1:, :, 1].isnan().all()
+
+
 def test_relu_lstm_starts_as_in_keras() -> None:
     """Kernel (inputs, 4 units): up to sqrt(6 / (inputs + 4 units)); state kernel: orthonormal rows."""
     layer = ReluLstm(20, 50)

@@ -122,7 +122,9 @@ def test_generated_loads_are_drawn_and_short_ones_kept_apart() -> None:
     assert burst.series.features == (USERS_FEATURE,)
     missing = np.isnan(burst.series.values[:, 0])
     lengths = np.diff(np.flatnonzero(np.diff(missing.astype(int)) != 0))
-    assert set(lengths) == {15, 20}  # minutes of an episode and of the gap after it
+    assert set(lengths) == {10 + 15, 20}  # minutes: a lead, an episode, and the gap after it
+    first = burst.series.values[:11, 0]
+    assert set(first[:10]) == {first[0]}  # the lead stands at the first value of its episode
     with pytest.raises(InputError, match="unknown feature"):
         open_series("burst", features=["cpu"])
     with pytest.raises(InputError, match="days"):
