@@ -1,4 +1,4 @@
-"""Run cases taken from upstream's test suites against our own HPA and scheduler.
+"""Run cases taken from upstream's test suites against our own HPA, VPA and scheduler.
 
 A file holds cases as plain JSON: ``{"cases": [{"id", "kind", "input", "expected"}, ...]}``. A case
 passes when every key of ``expected`` is met; keys that are not there are not looked at. A kind that
@@ -16,11 +16,12 @@ from typing import Any, Literal, TypeAlias
 from podgym.errors import InputError
 from podgym.eval.hpa_cases import HPA_KINDS
 from podgym.eval.scheduler_cases import SCHEDULER_KINDS
+from podgym.eval.vpa_cases import VPA_KINDS
 
 Json: TypeAlias = Any
 Outcome: TypeAlias = Literal["passed", "failed", "not run"]
 
-KINDS: Mapping[str, Callable[[Json], Mapping[str, Json]]] = {**HPA_KINDS, **SCHEDULER_KINDS}
+KINDS: Mapping[str, Callable[[Json], Mapping[str, Json]]] = {**HPA_KINDS, **SCHEDULER_KINDS, **VPA_KINDS}
 """Kind of case -> function from its input to what we compute of it."""
 
 HINTS = frozenset({"error_contains"})

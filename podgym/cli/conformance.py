@@ -1,4 +1,4 @@
-"""``podgym conformance FILE``: run upstream's test cases against our HPA and scheduler."""
+"""``podgym conformance FILE``: run upstream's test cases against our HPA, VPA and scheduler."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from podgym.eval.conformance import ConformanceReport
 
 NAME = "conformance"
-HELP = "run a file of conformance cases against the HPA and the scheduler"
+HELP = "run a file of conformance cases against the HPA, the VPA and the scheduler"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from podgym.eval.conformance import KINDS, Case, load_cases, run_case, run_confo
 
 SHARED = Path(os.environ.get("PODGYM_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
 VECTORS = SHARED / "vectors"
-FILES = [VECTORS / name for name in ("hpa.json", "scheduler.json")]
+FILES = [VECTORS / name for name in ("hpa.json", "scheduler.json", "vpa.json")]
 UPSTREAM = [case for path in FILES if path.is_file() for case in load_cases(path)]
 
 needs_vectors = pytest.mark.skipif(not UPSTREAM, reason="the folder of upstream's cases is not here")
