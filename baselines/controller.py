@@ -1,8 +1,9 @@
 """What every controller is: something that sees the cluster and says what is wanted of it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
+from podgym.envs.protocols import Planner, RateForecaster
 
 
 class Controller(Protocol):
@@ -17,4 +18,13 @@ class Controller(Protocol):
 
     def decide(self, observation: ClusterObservation) -> tuple[ServiceDecision, ...]:
         """Return one decision per service, in the order of the observation."""
+        ...
+
+
+@runtime_checkable
+class PlanningController(Controller, Protocol):
+    """A controller that acts on plans, and brings the planner that makes them."""
+
+    def planner(self, forecaster: RateForecaster | None) -> Planner:
+        """Return the planner to give to the environment; it plans for what the forecaster tells."""
         ...
