@@ -9,10 +9,10 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from podgym.baselines.controller import Controller
+from podgym.baselines.controller import Controller, PlanningController
 from podgym.errors import unknown_name
 
-__all__ = ["CONTROLLERS", "Controller", "controller_options", "make_controller"]
+__all__ = ["CONTROLLERS", "Controller", "PlanningController", "controller_options", "make_controller"]
 
 
 def _lazy(module: str, name: str) -> Callable[[], Callable[..., Controller]]:
@@ -28,7 +28,18 @@ def _lazy(module: str, name: str) -> Callable[[], Callable[..., Controller]]:
 CONTROLLERS: Mapping[str, Callable[[], Callable[..., Controller]]] = MappingProxyType(
     {
         "hpa": _lazy("podgym.baselines.hpa_controller", "HpaController"),
+        "kubernetes_default": _lazy("podgym.baselines.kubernetes_default", "KubernetesDefaultController"),
+        "vpa": _lazy("podgym.baselines.vpa_controller", "VpaController"),
         "static": _lazy("podgym.baselines.static", "StaticController"),
+        "lstm_ga": _lazy("podgym.baselines.lstm_ga", "LstmGaController"),
+        "predictive_hpa": _lazy("podgym.baselines.predictive_hpa", "PredictiveHpaController"),
+        "predictive_planner": _lazy("podgym.baselines.predictive_planner", "PredictivePlannerController"),
+        "forecast_threshold": _lazy("podgym.baselines.forecast_threshold", "ForecastThresholdController"),
+        "keda": _lazy("podgym.baselines.keda", "KedaController"),
+        "kpa": _lazy("podgym.baselines.kpa", "KpaController"),
+        "queue_length": _lazy("podgym.baselines.queue_length", "QueueLengthController"),
+        "rule": _lazy("podgym.baselines.rule", "NonlinearRuleController"),
+        "random": _lazy("podgym.baselines.random_controller", "RandomController"),
     }
 )
 """Controller name -> function that imports and returns its class."""

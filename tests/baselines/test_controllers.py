@@ -16,7 +16,10 @@ def test_every_controller_can_be_made_and_decides_for_every_service():
         controller = make_controller(name)
         assert controller.name == name
         controller.reset()
-        assert controller.decide(observation) == (ServiceDecision(), ServiceDecision())
+        decisions = controller.decide(observation)
+        assert len(decisions) == 2
+        if name != "random":  # it needs to see nothing; the others change nothing as long as they are blind
+            assert decisions == (ServiceDecision(), ServiceDecision())
 
 
 def test_options_reach_the_controller():
@@ -29,7 +32,7 @@ def test_options_reach_the_controller():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hps", {}, r"unknown controller 'hps'; allowed: hpa, static. Did you mean 'hpa'\?"),
+        ("hps", {}, r"unknown controller 'hps'; allowed: .*static.*Did you mean 'hpa'\?"),
         ("hpa", {"cpu_target": 50}, r"unknown option of controller 'hpa' 'cpu_target'.*'cpu_target_percent'"),
         ("static", {"replica": 2}, r"Did you mean 'replicas'\?"),
         ("static", {"replicas": 0}, "got 0; a whole number >= 1"),

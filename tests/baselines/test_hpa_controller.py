@@ -189,3 +189,80 @@ def test_one_decision_over_twenty_pods_is_fast():
             controller.decide(observation)
         fastest_s = min(fastest_s, (time.process_time_ns() - start_s) / 20e9)
     assert fastest_s < 1e-3  # 0.1 ms on a quiet machine; the margin is for busy ones
+
+
+def loaded(rate_rps, wanted=4, **fields):
+    return service([pod(index, cores=0.4) for index in range(wanted)], request_rate_rps=rate_rps, **fields)
+
+
+def test_the_request_rate_may_be_looked_at_too():
+    by_rate = {"cpu_target_percent": None, "request_rate_target_rps": 20.0}
+    assert decide(HpaController(**by_rate), loaded(150.0)) == [8]  # 37 per pod: 1.875 * 4
+    assert decide(HpaController(**by_rate), loaded(87.0)) == [None]
+    assert decide(HpaController(request_rate_target_rps=20.0), loaded(120.0)) == [6]  # CPU is at its target
+    assert decide(HpaController(request_rate_target_rps=200.0), loaded(120.0)) == [None]
+
+
+def test_a_pod_that_is_not_ready_has_no_rate():
+    pods = [pod(0), pod(1), pod(2, ready=False, cores=None), pod(3, ready=False, cores=None)]
+    by_rate = HpaController(cpu_target_percent=None, request_rate_target_rps=20.0)
+    # 60 each on two, nothing on the others: 30 on average; 1.5 * 4.
+    assert decide(by_rate, service(pods, request_rate_rps=120.0)) == [6]
+    nobody = [pod(index, ready=False, cores=None) for index in range(4)]
+    assert decide(by_rate, service(nobody, request_rate_rps=120.0)) == [None]
+
+
+def test_the_response_time_may_be_looked_at_too():
+    by_latency = {"cpu_target_percent": None, "response_time_target_s": 0.1, "downscale_stabilization_s": 0}
+    assert decide(HpaController(**by_latency), loaded(100.0, response_time_s=0.15)) == [6]
+    assert decide(HpaController(**by_latency), loaded(100.0, response_time_s=0.11)) == [None]
+    controller = HpaController(**by_latency)
+    decide(controller, loaded(100.0))
+    quick = loaded(100.0, response_time_s=0.05, sample_time_s=1.0)
+    assert decide(controller, quick, now_s=1.0) == [2]
+
+
+def test_while_one_of_several_metrics_is_missing_nothing_is_scaled_down():
+    both = {"request_rate_target_rps": 20.0, "downscale_stabilization_s": 0}
+
+    def second(rate_rps, cores):
+        controller = HpaController(**both)
+        decide(controller, loaded(80.0))
+        pods = [pod(index, cores=cores) for index in range(4)]
+        return decide(controller, service(pods, request_rate_rps=rate_rps), now_s=1.0)
+
+    assert second(20.0, 0.1) == [1]
+    assert second(math.nan, 0.1) == [None]
+    assert second(20.0, None) == [None]
+    assert second(math.nan, 0.8) == [8]
+    assert second(160.0, None) == [8]
+
+
+def test_a_sample_that_is_too_old_is_missing():
+    idle = service([pod(index, cores=0.1) for index in range(4)])
+    controller = HpaController(downscale_stabilization_s=0)
+    decide(controller, idle)
+    assert decide(controller, idle, now_s=86.0) == [None]  # taken at -5 s
+    assert decide(controller, idle, now_s=85.0) == [1]
+    patient = HpaController(downscale_stabilization_s=0, max_sample_age_s=1000)
+    decide(patient, idle)
+    assert decide(patient, idle, now_s=900.0) == [1]
+
+
+@pytest.mark.parametrize("cores", [-0.1, 1e300])
+def test_an_impossible_sample_is_missing(cores):
+    pods = [pod(0, cores=0.6), pod(1, cores=cores)]
+    assert decide(HpaController(), service(pods)) == [None]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"request_rate_target_rps": 0.0}, "request_rate_target_rps is 0.0"),
+        ({"response_time_target_s": math.nan}, "response_time_target_s is nan"),
+        ({"max_sample_age_s": -1}, "max_sample_age_s"),
+    ],
+)
+def test_further_options_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        HpaController(**options)
