@@ -13,6 +13,7 @@ from podgym.envs.protocols import FORECAST_PERIOD_S, RateForecaster
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 
+_SAMPLES_PER_MINUTE = 12
 _REMEDY = (
     'give one, for example forecaster=podgym.forecasters.load_forecaster("model.forecaster") with a file '
     "written by podgym forecast train"
@@ -53,6 +54,21 @@ def choose_forecast(
         )
     observation = dataclasses.replace(config.observation, forecast="learned")
     return dataclasses.replace(config, observation=observation)
+
+
+class TrueRates:
+    """The true future in the form of a forecaster: what planners can know at best."""
+
+    def forecast_rates(
+        self, profile: LoadProfile, duration_s: float, horizon_minutes: int
+    ) -> NDArray[np.float64]:
+        """Return the mean of each coming minute of the profile, (num_rows, horizon_minutes, 3)."""
+        starts_s = np.arange(math.floor(duration_s / FORECAST_PERIOD_S + 1e-9) + 1) * FORECAST_PERIOD_S
+        fine_s = (np.arange(_SAMPLES_PER_MINUTE) + 0.5) * (60.0 / _SAMPLES_PER_MINUTE)
+        minutes_s = 60.0 * np.arange(horizon_minutes)
+        times_s = starts_s[:, None, None] + minutes_s[:, None] + fine_s  # (rows, minutes, samples)
+        means = np.interp(times_s, profile.times_s, profile.values).mean(axis=-1)
+        return np.repeat(means[:, :, None], 3, axis=2)
 
 
 def _names_forecast(changes: Mapping[str, Any]) -> bool:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
-from podgym.baselines import Controller, make_controller
+from podgym.baselines import Controller, PlanningController, make_controller
 from podgym.envs.config import EnvConfig
 from podgym.envs.env import AutoscaleEnv
+from podgym.envs.forecasts import TrueRates
+from podgym.envs.protocols import RateForecaster
 from podgym.errors import InputError
 from podgym.eval.episode import (
     EpisodeMetadata,
@@ -26,6 +29,9 @@ from podgym.eval.episode import (
 
 OnStep = Callable[[int], None]
 """Called every so often with the number of intervals done."""
+
+ORACLE = "oracle"
+"""In place of a file: the true future."""
 
 _REPORT_EVERY = 128
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -45,6 +51,10 @@ class Job:
     """Options of the controller."""
     seed: int = 0
     """Seed of the episode."""
+    label: str = ""
+    """What tables call it; empty: the controller's name."""
+    forecaster: str | None = None
+    """File of the forecaster behind the observation and the plans, or ``oracle``; None: there is none."""
 
 
 def make_jobs(
@@ -55,6 +65,8 @@ def make_jobs(
     *,
     seed: int = 0,
     episodes: int = 1,
+    label: str = "",
+    forecaster: str | None = None,
 ) -> list[Job]:
     """Return the jobs of one controller: episodes with seeds ``seed``, ``seed + 1``, ...
 
@@ -67,7 +79,10 @@ def make_jobs(
         raise InputError(f"seed is {seed}; it must be 0 or more.")
     if episodes < 1:
         raise InputError(f"episodes is {episodes}; it must be 1 or more.")
-    return [Job(environment, config, controller, dict(options or {}), seed + i) for i in range(episodes)]
+    return [
+        Job(environment, config, controller, dict(options or {}), seed + i, label, forecaster)
+        for i in range(episodes)
+    ]
 
 
 def run_episode(
@@ -76,10 +91,21 @@ def run_episode(
     seed: int,
     *,
     environment: str = "",
+    label: str = "",
     controller_options: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
 ) -> EpisodeRecord:
-    """Run one controller for one whole episode and record every interval."""
+    """Run one controller for one whole episode and record every interval.
+
+    Args:
+        env: the environment, with its planner and forecaster if the controller needs them.
+        controller: what decides.
+        seed: of the episode.
+        environment: what tables call the environment.
+        label: what they call the controller; empty: its name.
+        controller_options: what the controller was made with, for the record.
+        on_step: called every so often with the number of intervals done.
+    """
     env.reset(seed=seed)
     controller.reset()
     profile = env.profile
@@ -94,7 +120,7 @@ def run_episode(
     metadata = EpisodeMetadata(
         environment=environment,
         workload=env.config.workload,
-        controller=controller.name,
+        controller=label or controller.name,
         controller_options=dict(controller_options or {}),
         seed=seed,
         profile_label=profile.label,
@@ -111,6 +137,33 @@ def run_episode(
     return recorder.finish(metadata, profile)
 
 
+def make_environment(config: EnvConfig, controller: Controller, forecaster: str | None) -> AutoscaleEnv:
+    """Return the environment for a controller, with forecaster and, if the controller plans, its planner.
+
+    Args:
+        config: the environment.
+        controller: what will decide in it.
+        forecaster: see ``Job.forecaster``.
+    """
+    rates = None if forecaster is None else open_forecaster(forecaster)
+    planner = controller.planner(rates) if isinstance(controller, PlanningController) else None
+    return AutoscaleEnv(config, planner=planner, forecaster=rates)
+
+
+@lru_cache(maxsize=4)
+def open_forecaster(forecaster: str) -> RateForecaster:
+    """Return what ``Job.forecaster`` names; the latest few are kept.
+
+    Raises:
+        InputError: a file that cannot be read, or a forecaster of another feature.
+    """
+    if forecaster == ORACLE:
+        return TrueRates()
+    from podgym.forecasters import LearnedForecasts, load_forecaster
+
+    return LearnedForecasts(load_forecaster(forecaster))
+
+
 def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
     """Make the environment and the controller of a job and run it.
 
@@ -119,10 +172,11 @@ def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
     """
     controller = make_controller(job.controller, **job.controller_options)
     return run_episode(
-        AutoscaleEnv(job.config),
+        make_environment(job.config, controller, job.forecaster),
         controller,
         job.seed,
         environment=job.environment,
+        label=job.label,
         controller_options=job.controller_options,
         on_step=on_step,
     )
@@ -151,7 +205,7 @@ def run_jobs(
     if processes == 1 or len(jobs) == 1:
         return [_run_here(index, job, on_step, on_done) for index, job in enumerate(jobs)]
     with (
-        _single_threaded(),
+        single_threaded(),
         ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool,
     ):
         futures = [pool.submit(run_job, job) for job in jobs]
@@ -182,7 +236,7 @@ def _run_here(
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Let processes that are started meanwhile use one thread each."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

@@ -66,7 +66,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     """Write plain data as JSON; see ``write_atomically``."""
     text = to_json(content)
-    return write_atomically(path, lambda draft: _write_text(draft, text + "\n"))
+    return write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text in UTF-8 in one step, see ``write_atomically``."""
+    return write_atomically(path, lambda draft: _write_text(draft, text))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 HEAVY = (
     "torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich", "statsmodels",
-    "prophet", "onnx", "onnxruntime", "tensorboard",
+    "prophet", "onnx", "onnxruntime", "tensorboard", "deap", "optuna",
 )  # fmt: skip
 
 

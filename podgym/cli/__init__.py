@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol, cast
 from podgym import __version__
 from podgym.errors import InputError, unknown_name
 
-COMMANDS = ("demo", "evaluate", "forecast", "envs", "bench", "conformance")
+COMMANDS = ("demo", "evaluate", "paper", "plan", "tune", "forecast", "envs", "bench", "conformance")
 """Subcommands, each a module of this package, in the order of the help."""
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -25,6 +25,9 @@ _EPILOG = """examples:
   podgym demo --quick
   podgym envs podgym/Burst-v0
   podgym evaluate --env podgym/HighLoad-v0 --controller hpa --episodes 10
+  podgym paper
+  podgym plan --env podgym/Burst-v0 --minute 5
+  podgym tune hpa --env podgym/HighLoad-v0 --budget 50000
   podgym forecast evaluate --trace alibaba2018 --models ewma lstm
   podgym evaluate --workload requests.csv --peak-rps 800 --controller static --replicas 16
   podgym COMMAND --help"""

@@ -3,14 +3,13 @@
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from podgym.errors import InputError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from podgym.cli.settings import Target
+    from podgym.eval.contenders import Contender
     from podgym.eval.episode import EpisodeRecord
     from podgym.eval.runner import Job
     from podgym.eval.summary import Summary
@@ -31,6 +30,9 @@ examples:
 
   the last 15 % of the Alibaba trace, which nothing is trained on, with a lower target:
     podgym evaluate --workload alibaba2018 --part test --controller hpa --target-cpu 60
+
+  the paper's LSTM+GA against Kubernetes' default, and against HPA with a target of its own:
+    podgym evaluate --env podgym/Burst-v0 --controller lstm_ga kubernetes_default hpa:cpu_target_percent=50
 
   another cluster; `podgym envs ID` lists every key:
     podgym evaluate --env podgym/Burst-v0 --controller hpa --set cluster.nodes.count=8 \\
@@ -66,12 +68,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what = parser.add_argument_group("what to run")
     what.add_argument(
-        "--controller", metavar="NAME", nargs="+", default=["hpa"], help="hpa, static, or both (default: hpa)"
-    )
-    what.add_argument("--replicas", metavar="N", type=int, help="static: replicas of every service")
+        "--controller", metavar="NAME[:OPTION=VALUE,...]", nargs="+", default=["hpa"],
+        help="controllers with their options, such as hpa:cpu_target_percent=60 (default: hpa); "
+        "`podgym evaluate --list` shows all",
+    )  # fmt: skip
+    what.add_argument("--list", action="store_true", help="list the controllers with their options, and stop")
     what.add_argument(
-        "--target-cpu", metavar="PERCENT", type=int, help="hpa: target of CPU use (default: 80)"
-    )
+        "--tuned", choices=("both", "no"), default="both",
+        help="both (default): a controller without options is shown as it is and, where tuned options come "
+        "with the package, tuned; no: as it is",
+    )  # fmt: skip
+    what.add_argument(
+        "--forecaster", metavar="FILE",
+        help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped` "
+        "(default if a controller plans: the one that comes with the package), `naive`: the last load, or "
+        "`oracle`: the true future",
+    )  # fmt: skip
+    what.add_argument("--replicas", metavar="N", type=int, help="short for the option replicas, of static")
+    what.add_argument(
+        "--target-cpu", metavar="PERCENT", type=int,
+        help="short for the option cpu_target_percent, of hpa (default: 80)",
+    )  # fmt: skip
     what.add_argument(
         "--seed", metavar="S", type=int, default=0, help="seed of the first episode (default: 0)"
     )
@@ -94,10 +111,15 @@ def run(args: argparse.Namespace) -> int:
         InputError: anything about the arguments or the trace; nothing is written then.
     """
     from podgym.cli.settings import make_target
+    from podgym.eval.contenders import with_tuned
+    from podgym.eval.runner import make_jobs
     from podgym.files import usable_folder
 
+    if args.list:
+        _list_controllers()
+        return 0
     folder = None if args.output is None else usable_folder(args.output)
-    options = controller_options(args.controller, replicas=args.replicas, target_cpu=args.target_cpu)
+    contenders = _contenders(args)
     target = make_target(
         environment=args.env,
         workload=args.workload,
@@ -106,50 +128,57 @@ def run(args: argparse.Namespace) -> int:
         episode_hours=args.episode_hours,
         changes=args.changes,
     )
-    jobs = _jobs(target, options, args.seed, args.episodes)
+    if args.tuned == "both":
+        contenders = with_tuned(contenders, target.name)
+    forecaster = _forecaster(args.forecaster, contenders, target)
+    jobs = [
+        job
+        for each in contenders
+        for job in make_jobs(
+            target.name, target.config, each.controller, each.options, seed=args.seed,
+            episodes=args.episodes, label=each.label, forecaster=forecaster,
+        )
+    ]  # fmt: skip
     records = _run(target, jobs, args.processes)
-    _show_and_write(target, list(options), records, folder, as_json=args.json)
+    _show_and_write(target, contenders, records, folder, as_json=args.json)
     return 0
 
 
-def controller_options(
-    names: Sequence[str], *, replicas: int | None = None, target_cpu: int | None = None
-) -> dict[str, dict[str, Any]]:
-    """Return the options of each controller, after checking that it can be made with them.
+def _list_controllers() -> None:
+    from podgym.baselines import CONTROLLERS, controller_options
+
+    for name in CONTROLLERS:
+        print(f"{name:<20} {', '.join(controller_options(name)) or '(no options)'}")
+
+
+def _contenders(args: argparse.Namespace) -> tuple["Contender", ...]:
+    from podgym.eval.contenders import parse_contenders
+
+    short = {"replicas": args.replicas, "cpu_target_percent": args.target_cpu}
+    extra = {name: value for name, value in short.items() if value is not None}
+    return parse_contenders(args.controller, extra)
+
+
+def _forecaster(given: str | None, contenders: Sequence["Contender"], target: "Target") -> str | None:
+    """Return what ``Job.forecaster`` takes; whoever plans is not left without one.
 
     Raises:
-        InputError: an unknown controller or one named twice, a bad value, or an option that no named
-            controller has.
+        InputError: no such file, or no forecaster comes with the package.
     """
-    from podgym.baselines import controller_options as known_options
-    from podgym.baselines import make_controller
+    from podgym.baselines import PlanningController, make_controller
+    from podgym.eval.runner import ORACLE
+    from podgym.files import missing_with_hint
 
-    given = {"replicas": ("--replicas", replicas), "cpu_target_percent": ("--target-cpu", target_cpu)}
-    result: dict[str, dict[str, Any]] = {}
-    used: set[str] = set()
-    for name in names:
-        if name in result:
-            raise InputError(f"controller {name!r} is named twice.")
-        own = [key for key in known_options(name) if key in given and given[key][1] is not None]
-        result[name] = {key: given[key][1] for key in own}
-        used.update(own)
-        make_controller(name, **result[name])
-    for key, (option, value) in given.items():
-        if value is not None and key not in used:
-            raise InputError(f"{option} {value} is of no use to controller {', '.join(names)}; leave it out.")
-    return result
+    plans = any(isinstance(make_controller(each.controller), PlanningController) for each in contenders)
+    if given in (None, "shipped") and (plans or given == "shipped"):
+        from podgym.forecasters.shipped import shipped_forecaster
 
-
-def _jobs(
-    target: "Target", options: Mapping[str, Mapping[str, Any]], seed: int, episodes: int
-) -> list["Job"]:
-    from podgym.eval.runner import make_jobs
-
-    return [
-        job
-        for name, own in options.items()
-        for job in make_jobs(target.name, target.config, name, own, seed=seed, episodes=episodes)
-    ]
+        return str(shipped_forecaster(target.config.workload))
+    if given in (None, "naive", ORACLE):
+        return given if given == ORACLE else None
+    if not Path(str(given)).is_file():
+        raise missing_with_hint(Path(str(given)), (".forecaster", ".onnx"))
+    return given
 
 
 def _run(target: "Target", jobs: list["Job"], processes: int) -> list["EpisodeRecord"]:
@@ -162,7 +191,7 @@ def _run(target: "Target", jobs: list["Job"], processes: int) -> list["EpisodeRe
 
 def _show_and_write(
     target: "Target",
-    controllers: Sequence[str],
+    contenders: Sequence["Contender"],
     records: Sequence["EpisodeRecord"],
     folder: Path | None,
     *,
@@ -171,8 +200,8 @@ def _show_and_write(
     from podgym.eval.summary import result_document, summarise
     from podgym.files import to_json, write_json
 
-    count = len(records) // len(controllers)
-    groups = [records[count * i : count * (i + 1)] for i in range(len(controllers))]
+    count = len(records) // len(contenders)
+    groups = [records[count * i : count * (i + 1)] for i in range(len(contenders))]
     summaries = [summarise(group) for group in groups]
     document = result_document(summaries, [group[0] for group in groups], {target.name: target.config})
     document["remarks"] = list(target.remarks)
@@ -198,12 +227,12 @@ def write_episodes(folder: Path, groups: Sequence[Sequence["EpisodeRecord"]], pr
     from podgym.eval.plots import save_figure
 
     stem = prefix or file_stem(groups[0][0].metadata.environment)
-    controllers = "-".join(group[0].metadata.controller for group in groups)
+    controllers = "-".join(file_stem(group[0].metadata.controller) for group in groups)
     seed = groups[0][0].metadata.seed
     written = [save_figure(folder / f"{stem}-{controllers}-seed{seed}.png", *(group[0] for group in groups))]
     for group in groups:
         for record in group:
-            name = f"{stem}-{record.metadata.controller}-seed{record.metadata.seed}.parquet"
+            name = f"{stem}-{file_stem(record.metadata.controller)}-seed{record.metadata.seed}.parquet"
             written.append(record.write(folder / name))
     return written
 

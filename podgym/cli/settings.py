@@ -39,6 +39,11 @@ class Target:
     remarks: tuple[str, ...]
     """What a reader of the results should know of the load."""
 
+    @property
+    def duration_s(self) -> float:
+        """Length of an episode, seconds."""
+        return self.env.episode_steps * self.config.cluster.control_interval_s
+
 
 def make_target(
     *,

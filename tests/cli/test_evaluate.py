@@ -169,7 +169,7 @@ ERRORS = {
     "replicas 0": ([*BURST, "--controller", "static", "--replicas", "0"], "got 0"),
     "replicas -1": ([*BURST, "--controller", "static", "--replicas", "-1"], "got -1"),
     "too many replicas": ([*BURST, "--controller", "static", "--replicas", "99"], "1 to 28"),
-    "option of no use": ([*BURST, "--replicas", "3"], "--replicas 3 is of no use"),
+    "option of no use": ([*BURST, "--replicas", "3"], "replicas=3 is of no use"),
     "target 0": ([*BURST, "--target-cpu", "0"], "cpu_target_percent is 0"),
     "seed": ([*BURST, "--seed", "-1"], "seed is -1"),
     "episodes": ([*BURST, "--episodes", "0"], "episodes is 0"),

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from podgym.envs import AutoscaleEnv, ServiceDecision
+from podgym.envs.forecasts import TrueRates
 from podgym.envs.make import scenario_config
 from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.envs.workloads.profile import LoadProfile
@@ -76,3 +77,25 @@ def test_the_plan_is_shown_while_it_holds() -> None:
         seen.append(plan.replicas)
         env.step_decisions([ServiceDecision()])
     assert seen == [4] * 20 + [5] * 20 + [6] * 20
+
+
+def test_true_rates_are_the_means_of_the_coming_minutes() -> None:
+    """Against the integral of the profile, whose corners lie on whole minutes here."""
+    values = np.array([10.0, 70.0, 40.0, 40.0, 100.0, 0.0])
+    profile = LoadProfile(values, 60.0, "open", 0.0, "corners")
+    rates = TrueRates().forecast_rates(profile, 180.0, 2)
+    assert rates.shape == (4, 2, 3)
+    means = 0.5 * (values[1:] + values[:-1])  # of each minute
+    expected = np.array([means[i : i + 2] for i in range(4)])
+    np.testing.assert_allclose(rates[:, :, 0], expected, rtol=1e-12)
+    np.testing.assert_array_equal(rates[:, :, 0], rates[:, :, 2])
+
+
+def test_true_rates_can_stand_in_for_a_forecaster() -> None:
+    env = AutoscaleEnv(workload="family:diurnal", forecaster=TrueRates(), episode_s=900.0)
+    run(env, 8)  # two minutes
+    profile, forecast = env.profile, env.observe().services[0].forecast
+    assert profile is not None
+    assert forecast is not None
+    truth = TrueRates().forecast_rates(profile, 900.0, 5)[2, :, 0]
+    np.testing.assert_allclose(forecast.mean_rps, truth, rtol=1e-5)

@@ -1,0 +1,103 @@
+"""Who takes part in a comparison: a controller, its options, and what tables call it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from podgym.baselines import CONTROLLERS, controller_options, make_controller
+from podgym.errors import InputError, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One row of a comparison."""
+
+    label: str
+    """What tables and files call it; no two contenders of a comparison share it."""
+    controller: str
+    """Name of the controller."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the controller."""
+
+
+def parse_contenders(texts: Sequence[str], extra: Mapping[str, Any] | None = None) -> tuple[Contender, ...]:
+    """Read contenders as they are typed: ``hpa`` or ``static:replicas=16`` or ``kpa:target=4,metric=rps``.
+
+    Args:
+        texts: one per contender.
+        extra: options for whichever of the contenders has an option of this name and was not given it.
+
+    Raises:
+        InputError: an unknown controller or option, a value that the controller refuses, the same contender
+            twice, or an extra option that no contender has.
+    """
+    parsed = [_parse(text) for text in texts]
+    unused = set(extra or {})
+    contenders: list[Contender] = []
+    for name, options in parsed:
+        known = controller_options(name)
+        for key, value in (extra or {}).items():
+            if key in known:
+                options.setdefault(key, value)
+                unused.discard(key)
+        make_controller(name, **options)
+        alone = sum(each == name for each, _ in parsed) == 1
+        label = name if alone or not options else f"{name} {_written(options)}"
+        contenders.append(Contender(label, name, options))
+    if unused:
+        useless = _written({name: value for name, value in (extra or {}).items() if name in unused})
+        raise InputError(f"option {useless} is of no use to controller {', '.join(texts)}; leave it out.")
+    labels = [each.label for each in contenders]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"controller {label!r} is named twice.")
+    return tuple(contenders)
+
+
+def with_tuned(contenders: Iterable[Contender], environment: str) -> tuple[Contender, ...]:
+    """Add the tuned form of each contender that has one for an environment, right behind it.
+
+    A contender that was given options of its own stands for itself and gets no tuned form.
+    """
+    from podgym.baselines.tuned import tuned_options
+
+    result: list[Contender] = []
+    for contender in contenders:
+        result.append(contender)
+        tuned = None if contender.options else tuned_options(contender.controller, environment)
+        if tuned is not None:
+            result.append(Contender(f"{contender.controller} tuned", contender.controller, tuned))
+    return tuple(result)
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    name, _, listed = text.partition(":")
+    if name not in CONTROLLERS:
+        raise unknown_name("controller", name, CONTROLLERS)
+    options: dict[str, Any] = {}
+    known = controller_options(name)
+    for part in filter(None, listed.split(",")):
+        key, sign, value = part.partition("=")
+        if not sign:
+            raise InputError(
+                f"{text!r}: NAME:OPTION=VALUE,... is needed; options of {name}: {', '.join(known)}."
+            )
+        if key not in known:
+            raise unknown_name(f"option of controller {name!r}", key, known)
+        options[key] = _value(value)
+    return name, options
+
+
+def _value(text: str) -> Any:  # noqa: ANN401  (whatever the text stands for)
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _written(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in options.items())
