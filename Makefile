@@ -55,7 +55,8 @@ layers: $(STAMP) ## check who imports whom (import-linter)
 
 # No coverage table here, to keep the output short: `.venv/bin/coverage report` shows it afterwards.
 unit: $(STAMP) ## run the tests with the coverage floor; PYTEST_ARGS=... to choose among them
-	@$(BIN)/python -m pytest -q --cov --cov-report= --cov-fail-under=$(COVERAGE_FLOOR) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report= \
+	  --cov-fail-under=$(COVERAGE_FLOOR) $(PYTEST_ARGS)
 
 wheel-test: $(STAMP) ## build the wheel and run the tests against it, outside the repository
 	@VENV=$(VENV) scripts/wheel_test.sh

@@ -12,7 +12,14 @@ from typing import Any
 from podgym.baselines.controller import Controller, PlanningController
 from podgym.errors import unknown_name
 
-__all__ = ["CONTROLLERS", "Controller", "PlanningController", "controller_options", "make_controller"]
+__all__ = [
+    "CONTROLLERS",
+    "FORECAST_USERS",
+    "Controller",
+    "PlanningController",
+    "controller_options",
+    "make_controller",
+]
 
 
 def _lazy(module: str, name: str) -> Callable[[], Callable[..., Controller]]:
@@ -43,6 +50,9 @@ CONTROLLERS: Mapping[str, Callable[[], Callable[..., Controller]]] = MappingProx
     }
 )
 """Controller name -> function that imports and returns its class."""
+
+FORECAST_USERS = frozenset({"lstm_ga", "predictive_hpa", "predictive_planner", "forecast_threshold", "rule"})
+"""Controllers that look at the forecast, and should be given the best one there is."""
 
 
 def controller_options(name: str) -> tuple[str, ...]:

@@ -102,6 +102,15 @@ def _add_up_all(
         add_up(world, visits, plan, weights, totals, b)
 
 
+@kernel
+def _any_due(steps: NDArray[np.int64], period: int) -> bool:
+    """Whether a plan ends in some environment: (B,) steps done, and steps that a plan holds."""
+    due = False
+    for b in range(steps.shape[0]):
+        due |= steps[b] % period == 0
+    return due
+
+
 def configure(
     config: EnvConfig | None,
     workload: Workload | str | None,
@@ -195,6 +204,7 @@ class AutoscaleCore:
         self._plans_change = False
         self._step_code = MachineCode(_step)
         self._look_code = MachineCode(_look)
+        self._any_due_code = MachineCode(_any_due)
         self._plan_steps = max(round(PLAN_PERIOD_S / config.cluster.control_interval_s), 1)
 
     @property
@@ -243,7 +253,7 @@ class AutoscaleCore:
         if self.shadow is not None:
             self._advance_shadow(self.shadow)
         self.steps += 1
-        if self._plans_change:
+        if self._plans_change and self._any_due_code(self.steps, self._plan_steps):
             self._renew_plans()
         broken = self._step_code(
             self.clusters.world, self.wanted, self.quotas, self.layout.scales, self.plan,

@@ -8,6 +8,9 @@ from typing import Any
 from podgym.baselines import CONTROLLERS, controller_options, make_controller
 from podgym.errors import InputError, unknown_name
 
+TUNED = " tuned"
+"""End of the label of a controller with the tuned options that come with the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -67,7 +70,7 @@ def with_tuned(contenders: Iterable[Contender], environment: str) -> tuple[Conte
         result.append(contender)
         tuned = None if contender.options else tuned_options(contender.controller, environment)
         if tuned is not None:
-            result.append(Contender(f"{contender.controller} tuned", contender.controller, tuned))
+            result.append(Contender(f"{contender.controller}{TUNED}", contender.controller, tuned))
     return tuple(result)
 
 

@@ -116,6 +116,36 @@ def comparison_table(summaries: Sequence[Summary], title: str | None = None) -> 
     return table
 
 
+_RANKING_HEADINGS = {
+    "reward": "reward",
+    "response_time_mean_s": "mean\nms",
+    "response_time_p95_s": "p95\nms",
+    "slo_violation_ratio": "SLO\nviol. %",
+    "cpu_utilisation": "CPU\nuse %",
+    "memory_utilisation": "memory\nuse %",
+    "core_hours": "core-\nhours",
+    "scaling_events": "scaling\nevents",
+}
+MOST_COLUMNS = 5
+"""What ``comparison_table`` can show side by side on a terminal; for more there is ``ranking_table``."""
+
+
+def ranking_table(summaries: Sequence[Summary]) -> "Table":
+    """Return a table with a row per summary, the highest reward first, and the main measures as columns."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    rows = {row.measure: row for row in ROWS}
+    for heading in _RANKING_HEADINGS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for summary in sorted(summaries, key=lambda each: -each.mean["reward"]):
+        cells = (format_value(rows[name], summary.mean[name]) for name in _RANKING_HEADINGS)
+        table.add_row(summary.controller, *cells)
+    return table
+
+
 def service_table(summary: Summary) -> "Table":
     """Return a table with a row per service and the main measures of it as columns."""
     from rich.box import SIMPLE_HEAD

@@ -19,7 +19,7 @@ echo "built and checked $(basename "$wheel")"
 
 "$venv/bin/python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install -qq -c constraints.txt "$wheel" \
-    hypothesis pytest pytest-timeout scipy simpy
+    hypothesis pytest pytest-timeout pytest-xdist scipy simpy
 
 cp -R tests pyproject.toml "$work/"
 if [ -z "${PODGYM_SHARED:-}" ] && [ -d "$root/../shared" ]; then
@@ -42,4 +42,4 @@ if installed := [name for name in generic if importlib.util.find_spec(name)]:
     sys.exit(f"the wheel installs generic top-level packages: {installed}")
 PYTHON
 venv/bin/podgym --help >/dev/null
-venv/bin/python -m pytest -q -m "not source_tree" tests
+venv/bin/python -m pytest -q -n auto --dist loadfile -m "not source_tree" tests

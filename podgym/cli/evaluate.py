@@ -1,6 +1,7 @@
 """``podgym evaluate``: run controllers on an environment and measure what they did."""
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--controller", metavar="NAME[:OPTION=VALUE,...]", nargs="+", default=["hpa"],
         help="controllers with their options, such as hpa:cpu_target_percent=60 (default: hpa); "
-        "`podgym evaluate --list` shows all",
+        "`podgym evaluate --list` shows what there is, `all` takes them all",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list the controllers with their options, and stop")
     what.add_argument(
@@ -80,9 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--forecaster", metavar="FILE",
-        help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped` "
-        "(default if a controller plans: the one that comes with the package), `naive`: the last load, or "
-        "`oracle`: the true future",
+        help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped`: "
+        "the LSTM that comes with the package for this load (default if a controller looks at forecasts), "
+        "`naive`: the last load, or `oracle`: the true future",
     )  # fmt: skip
     what.add_argument("--replicas", metavar="N", type=int, help="short for the option replicas, of static")
     what.add_argument(
@@ -130,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.tuned == "both":
         contenders = with_tuned(contenders, target.name)
+        target = _with_remark(target, contenders, args.seed)
     forecaster = _forecaster(args.forecaster, contenders, target)
     jobs = [
         job
@@ -144,6 +146,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _with_remark(target: "Target", contenders: Sequence["Contender"], seed: int) -> "Target":
+    """Say of tuned rows what a reader must know: whether the tuner has seen these episodes."""
+    from podgym.envs.core import open_workload
+    from podgym.eval.contenders import TUNED
+    from podgym.eval.tuning.splits import TEST_SEEDS
+
+    if not any(each.label.endswith(TUNED) for each in contenders):
+        return target
+    unseen_part = getattr(open_workload(target.config), "part", "test") == "test"
+    if seed in TEST_SEEDS and unseen_part:
+        return target
+    remark = (
+        f"Tuned options were chosen on episodes like these; for results to publish, take --seed "
+        f"{TEST_SEEDS.start}, and --part test where the load is a trace."
+    )
+    return dataclasses.replace(target, remarks=(*target.remarks, remark))
+
+
 def _list_controllers() -> None:
     from podgym.baselines import CONTROLLERS, controller_options
 
@@ -152,32 +172,36 @@ def _list_controllers() -> None:
 
 
 def _contenders(args: argparse.Namespace) -> tuple["Contender", ...]:
+    from podgym.baselines import CONTROLLERS
     from podgym.eval.contenders import parse_contenders
 
     short = {"replicas": args.replicas, "cpu_target_percent": args.target_cpu}
     extra = {name: value for name, value in short.items() if value is not None}
-    return parse_contenders(args.controller, extra)
+    names = list(CONTROLLERS) if args.controller == ["all"] else args.controller
+    return parse_contenders(names, extra)
 
 
 def _forecaster(given: str | None, contenders: Sequence["Contender"], target: "Target") -> str | None:
-    """Return what ``Job.forecaster`` takes; whoever plans is not left without one.
+    """Return what ``Job.forecaster`` takes; whoever looks at forecasts gets the best there is.
 
     Raises:
-        InputError: no such file, or no forecaster comes with the package.
+        InputError: no such file, or a planner without a forecaster.
     """
-    from podgym.baselines import PlanningController, make_controller
+    from podgym.baselines import FORECAST_USERS, PlanningController, make_controller
     from podgym.eval.runner import ORACLE
     from podgym.files import missing_with_hint
+    from podgym.forecasters.shipped import shipped_forecaster, shipped_workloads
 
-    plans = any(isinstance(make_controller(each.controller), PlanningController) for each in contenders)
-    if given in (None, "shipped") and (plans or given == "shipped"):
-        from podgym.forecasters.shipped import shipped_forecaster
-
-        return str(shipped_forecaster(target.config.workload))
+    workload = target.config.workload
+    if given is None and any(each.controller in FORECAST_USERS for each in contenders):
+        plans = any(isinstance(make_controller(each.controller), PlanningController) for each in contenders)
+        given = "shipped" if plans or workload in shipped_workloads() else None
+    if given == "shipped":
+        return str(shipped_forecaster(workload))
     if given in (None, "naive", ORACLE):
         return given if given == ORACLE else None
-    if not Path(str(given)).is_file():
-        raise missing_with_hint(Path(str(given)), (".forecaster", ".onnx"))
+    if not Path(given).is_file():
+        raise missing_with_hint(Path(given), (".forecaster", ".onnx"))
     return given
 
 
@@ -219,17 +243,23 @@ def _show_and_write(
 def write_episodes(folder: Path, groups: Sequence[Sequence["EpisodeRecord"]], prefix: str = "") -> list[Path]:
     """Write every episode as parquet, and a figure of the first episode of all controllers side by side.
 
+    Where they are too many for one figure, each gets its own.
+
     Args:
         folder: where to.
         groups: episodes of each controller, the same seeds in the same order.
         prefix: start of every file name.
     """
     from podgym.eval.plots import save_figure
+    from podgym.eval.tables import MOST_COLUMNS
 
     stem = prefix or file_stem(groups[0][0].metadata.environment)
-    controllers = "-".join(file_stem(group[0].metadata.controller) for group in groups)
     seed = groups[0][0].metadata.seed
-    written = [save_figure(folder / f"{stem}-{controllers}-seed{seed}.png", *(group[0] for group in groups))]
+    written = []
+    for shown in [groups] if len(groups) <= MOST_COLUMNS else [[group] for group in groups]:
+        controllers = "-".join(file_stem(group[0].metadata.controller) for group in shown)
+        path = folder / f"{stem}-{controllers}-seed{seed}.png"
+        written.append(save_figure(path, *(group[0] for group in shown)))
     for group in groups:
         for record in group:
             name = f"{stem}-{file_stem(record.metadata.controller)}-seed{record.metadata.seed}.parquet"
@@ -250,7 +280,7 @@ def print_report(
     """Print the tables and what must be known to read them."""
     from rich.console import Console
 
-    from podgym.eval.tables import comparison_table, service_table
+    from podgym.eval.tables import MOST_COLUMNS, comparison_table, ranking_table, service_table
 
     console = Console(file=sys.stdout, highlight=False)
     first = groups[0][0]
@@ -266,8 +296,9 @@ def print_report(
     console.print(f"Load: {first.metadata.profile_label}{' and others' if count > 1 else ''}", markup=False)
     for remark in target.remarks:
         console.print(remark, markup=False)
-    console.print(comparison_table(summaries))
-    if first.num_services > 1:
+    many = len(summaries) > MOST_COLUMNS
+    console.print(ranking_table(summaries) if many else comparison_table(summaries))
+    if first.num_services > 1 and not many:
         for summary in summaries:
             console.print(service_table(summary))
     guessed = sum(not entry["measured"] for entry in first.metadata.provenance)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from podgym.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
+    from podgym.envs.config import EnvConfig
     from podgym.eval.tuning.run import Request
 
 NAME = "tune"
@@ -54,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     where.add_argument(
         "--forecaster", metavar="FILE",
-        help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped` "
-        "(default if the controller plans: the one that comes with the package), `naive` or `oracle`",
+        help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped`: "
+        "the one that comes with the package (default if the controller looks at forecasts), `naive` or "
+        "`oracle`",
     )  # fmt: skip
     where.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="changes",
@@ -145,10 +147,10 @@ def make_request(args: argparse.Namespace) -> "Request":
         raise unknown_name("objective", args.objective, get_args(Objective))
     if args.forecast is not None and args.forecast not in FORECASTS:
         raise unknown_name("forecast", args.forecast, FORECASTS)
-    forecaster = _forecaster(args)
+    config = override(config, _own_options(config.workload_options, changes))
+    forecaster = _forecaster(args, config)
     if forecaster is not None and args.forecast is not None:
         raise InputError("give --forecast or --forecaster, not both.")
-    config = override(config, _own_options(config.workload_options, changes))
     if args.forecast is not None:
         config = override(config, {"observation.forecast": args.forecast})
     further = args.budget // 2 if args.further_budget is None else args.further_budget
@@ -173,14 +175,16 @@ def _own_options(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
     return {**changes, "workload_options": {**present, **options}}
 
 
-def _forecaster(args: argparse.Namespace) -> str | None:
-    """Return the forecaster of a request; whoever plans is not left without one."""
-    from podgym.baselines import PlanningController, make_controller
+def _forecaster(args: argparse.Namespace, config: "EnvConfig") -> str | None:
+    """Return the forecaster of a request: whoever looks at forecasts gets the best there is."""
+    from podgym.baselines import FORECAST_USERS, PlanningController, make_controller
     from podgym.eval.tuning.run import SHIPPED
+    from podgym.forecasters.shipped import shipped_workloads
 
     if args.forecaster is None and args.forecast is None:
         plans = isinstance(make_controller(args.controller), PlanningController)
-        return SHIPPED if plans else None
+        there = config.workload in shipped_workloads()
+        return SHIPPED if plans or (there and args.controller in FORECAST_USERS) else None
     return None if args.forecaster == "naive" else args.forecaster
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from podgym.errors import InputError
 from podgym.eval.measures import MEASURES, measure_by_service
 from podgym.eval.plots import episode_figure, save_figure
 from podgym.eval.summary import result_document, summarise
-from podgym.eval.tables import ROWS, comparison_table, format_number, format_value, plain_rows, service_table
+from podgym.eval.tables import (
+    ROWS,
+    comparison_table,
+    format_number,
+    format_value,
+    plain_rows,
+    ranking_table,
+    service_table,
+)
 
 
 def printed(table, width=80):
@@ -53,6 +62,18 @@ def test_eight_columns_fit_in_eighty_characters(worked):
     assert "…" not in text
     p95 = next(line for line in text.splitlines() if line.strip().startswith("response p95"))
     assert p95.split().count("761") == 8  # the worked record's p95 in ms
+
+
+def test_a_ranking_has_the_highest_reward_first(worked):
+    whole = summarise([worked])
+    summaries = [
+        replace(whole, controller=name, mean={**whole.mean, "reward": reward})
+        for name, reward in (("worst", -900.0), ("best", -100.0), ("kubernetes_default tuned", -500.0))
+    ]
+    out = printed(ranking_table(summaries))
+    assert out.index("best") < out.index("kubernetes_default tuned") < out.index("worst")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "-100" in out
 
 
 def test_spread_is_shown_for_several_episodes_only(worked):
