@@ -30,7 +30,7 @@ def test_the_ledger_says_what_was_spent_and_gained(entry: TunedEntry) -> None:
     ledger = entry.ledger
     assert ledger["spent_steps"] <= ledger["budget_steps"]
     assert ledger["further_spent_steps"] <= ledger["further_budget_steps"]
-    assert ledger["objective"] == "slo_cost"
+    assert ledger["objective"] == {"name": "slo_cost", "better": "lower"}
     assert ledger["tuned_dev_mean"] <= ledger["default_dev_mean"]
     assert f"podgym tune {entry.controller} --env {entry.environment}" in ledger["command"]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from podgym.baselines.tuned import tuned_options
 from podgym.cli import main
 from podgym.cli.evaluate import duration_text, file_stem
 from podgym.cli.settings import make_target, parse_changes, parse_scalar
@@ -63,7 +64,8 @@ def test_equal_seeds_equal_results(capsys):
 
 def test_output_is_what_was_printed(capsys, tmp_path):
     folder = tmp_path / "new" / "out"
-    argv = ["--env", "podgym/HighLoad-v0", "--controller", "hpa", "static", "--replicas", "6", *SHORT]
+    argv = ["--env", "podgym/HighLoad-v0", "--controller", "hpa", "static", "--replicas", "6", *SHORT,
+            "--tuned", "no"]  # fmt: skip
     document = run_json(capsys, *argv, "--output", str(folder))
     assert sorted(path.name for path in folder.iterdir()) == [
         "HighLoad-v0-hpa-seed0.parquet",
@@ -77,10 +79,65 @@ def test_output_is_what_was_printed(capsys, tmp_path):
 
 
 def test_paths_are_printed(capsys, tmp_path):
-    assert main(["evaluate", "--env", "podgym/HighLoad-v0", *SHORT, "--output", str(tmp_path / "o")]) == 0
+    argv = ["--env", "podgym/HighLoad-v0", *SHORT, "--tuned", "no", "--output", str(tmp_path / "o")]
+    assert main(["evaluate", *argv]) == 0
     out = capsys.readouterr().out
     assert f"wrote {tmp_path / 'o' / 'results.json'}" in out
     assert f"wrote {tmp_path / 'o' / 'HighLoad-v0-hpa-seed0.png'}" in out
+
+
+def test_default_and_tuned_are_both_shown(capsys, tmp_path):
+    """Beside each other in tables, figures and files, with a word on which episodes the tuner has seen."""
+    document = run_json(capsys, "--env", "podgym/HighLoad-v0", *SHORT, "--output", str(tmp_path))
+    assert [each["controller"] for each in document["results"]] == ["hpa", "hpa tuned"]
+    default, tuned = (each["controller_options"] for each in document["results"])
+    assert default == {}
+    assert tuned == tuned_options("hpa", "podgym/HighLoad-v0")
+    assert (tmp_path / "HighLoad-v0-hpa-hpa-tuned-seed0.png").is_file()
+    assert "--seed 200000" in document["remarks"][-1]
+    unseen = run_json(capsys, "--env", "podgym/HighLoad-v0", *SHORT, "--seed", "200000")
+    assert unseen["remarks"] == []
+    train = run_json(capsys, "--env", "podgym/Trace-v0", *SHORT, "--seed", "200000")
+    assert "--part test" in train["remarks"][-1]
+
+
+def test_a_controller_with_options_of_its_own_has_no_tuned_row(capsys):
+    document = run_json(capsys, "--env", "podgym/HighLoad-v0", *SHORT, "--controller", "hpa:tolerance=0.2")
+    assert [each["controller"] for each in document["results"]] == ["hpa"]
+    assert document["results"][0]["controller_options"] == {"tolerance": 0.2}
+
+
+def test_many_controllers_are_ranked(capsys):
+    argv = ["--env", "podgym/HighLoad-v0", *SHORT, "--controller", "hpa", "keda", "kpa"]
+    assert main(["evaluate", *argv]) == 0
+    out = capsys.readouterr().out
+    assert "kpa tuned" in out
+    assert "scaling" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_plans_reach_the_controller(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PODGYM_CACHE", str(tmp_path))
+    argv = ["--env", "podgym/HighLoad-v0", "--controller", "lstm_ga", "--tuned", "no"]
+    results = [
+        run_json(capsys, *argv, "--forecaster", each)["results"][0]["mean"] for each in ("naive", "oracle")
+    ]
+    assert results[0]["scaling_events"] >= 3
+    assert results[0]["response_time_mean_s"] > 1.2 * results[1]["response_time_mean_s"]
+
+
+def test_every_controller_is_listed(capsys):
+    assert main(["evaluate", "--list"]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "hpa",
+        "cpu_target_percent",
+        "lstm_ga",
+        "gamma",
+        "kubernetes_default",
+        "forecast_threshold",
+    ):
+        assert words in out
 
 
 def test_a_file_is_run_from_end_to_end(capsys, trace):
