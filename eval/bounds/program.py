@@ -7,6 +7,7 @@ when they start as usual.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from podgym.eval.bounds.relaxation import BACKLOGS_S, RelaxedQueue, Servers
 
 _MOST_PAIRS = 1400  # of numbers of pods; nearer ones first, each number with two others at least
 _MOST_REPLICAS = 256
-_MOST_STARTS = 3
+_MOST_STARTS = 5
 _EMPTY = (0.0,)
 _DIFFERENT = 1e-5  # of a ratio: below that a course is taken for that of the larger number
 _FEW_BACKLOGS_S = (0.0, 0.02, 0.1, 0.3)
@@ -218,6 +219,21 @@ class _Pods:
         servers = self.servers(before, limited=limited), self.servers(after, limited=limited)
         return [servers[tick >= start] for tick in range(self.ticks)]
 
+    def variants(
+        self, before: NDArray[np.int64], after: NDArray[np.int64], start: int, first_start: int
+    ) -> Iterator[tuple[list[Servers], tuple[float, ...]]]:
+        """Yield what can happen before more pods serve, each with the backlogs to try at the beginning.
+
+        Requests wait; or they are turned away early, by full queues or because at first no pod is ready at
+        all, and so do not wait when more pods serve at last.
+        """
+        waiting = self.course(before, after, start)
+        yield waiting, _FEW_BACKLOGS_S
+        yield self.course(before, after, start, limited=True), (0.0, self.room_s)
+        if start > first_start:
+            nobody = [self.servers(np.zeros_like(before))] * first_start
+            yield nobody + waiting[first_start:], _EMPTY
+
 
 def _set_pairs(
     ratios: Floats, queue: RelaxedQueue, pods: _Pods, late: NDArray[np.int64], starts: tuple[int, ...]
@@ -248,9 +264,7 @@ def _set_pairs(
     own = np.full(len(step), np.inf)
     for start in starts:
         found = np.ones(len(step))
-        for limited in (False, True):  # requests turned away early do not wait when more pods serve at last
-            course = pods.course(before[:, None], after[:, None], start, limited=limited)
-            backlogs_s = (0.0, pods.room_s) if limited else _FEW_BACKLOGS_S
+        for course, backlogs_s in pods.variants(before[:, None], after[:, None], start, min(starts)):
             found = np.minimum(found, queue.least_ratios(step, course, backlogs_s)[:, 0])
         least = np.minimum(least, found)
         own = np.where(start >= late[step], np.minimum(own, found), own)
