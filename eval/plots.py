@@ -20,6 +20,7 @@ _COLUMN_INCHES = 6.0
 _LEGEND_INCHES = 1.2
 _DPI = 130
 _TITLE_LINE = 78  # characters that fit above one column
+_HEADING = 52  # the same in the larger type of its heading
 
 
 def panel_series(record: EpisodeRecord) -> dict[str, NDArray[np.float64]]:
@@ -75,8 +76,15 @@ def save_figure(path: str | Path, *records: EpisodeRecord) -> Path:
 
 
 def _controller(record: EpisodeRecord) -> str:
-    options = ", ".join(f"{name} {value}" for name, value in record.metadata.controller_options.items())
-    return f"{record.metadata.controller} ({options})" if options else record.metadata.controller
+    """Name the controller with its options, as far as they fit above a column."""
+    name = record.metadata.controller
+    options = ", ".join(f"{key} {_short(value)}" for key, value in record.metadata.controller_options.items())
+    full = f"{name} ({options})" if options else name
+    return full if len(full) <= _HEADING else name
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _title(records: Sequence[EpisodeRecord]) -> str:

@@ -105,7 +105,8 @@ def comparison_table(summaries: Sequence[Summary], title: str | None = None) -> 
     table.add_column("", no_wrap=True)
     groups = {summary.group for summary in summaries}
     for summary in summaries:
-        heading = f"{summary.group}\n{summary.controller}" if len(groups) > 1 else summary.controller
+        name = summary.controller.replace(" ", "\n").replace("_", "_\n")  # narrow, for a terminal
+        heading = f"{summary.group}\n{name}" if len(groups) > 1 else name
         table.add_column(heading, justify="right", no_wrap=True, min_width=6)
     for row in ROWS:
         cells = (

@@ -76,6 +76,21 @@ def test_a_ranking_has_the_highest_reward_first(worked):
     assert "-100" in out
 
 
+def test_five_long_names_fit_in_eighty_characters(worked):
+    whole = summarise([worked])
+    names = (
+        "lstm_ga",
+        "lstm_ga tuned",
+        "kubernetes_default",
+        "kubernetes_default tuned",
+        "forecast_threshold",
+    )
+    out = printed(comparison_table([replace(whole, controller=name) for name in names]))
+    assert "…" not in out
+    assert "response mean, ms" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_spread_is_shown_for_several_episodes_only(worked):
     assert "±" not in printed(comparison_table([summarise([worked])]))
     assert "±" in printed(comparison_table([summarise([worked, worked])]))
@@ -171,6 +186,15 @@ def test_same_record_same_bytes(worked, tmp_path):
     first = save_figure(tmp_path / "a.png", worked).read_bytes()
     assert first == save_figure(tmp_path / "b.png", worked).read_bytes()
     assert first.startswith(b"\x89PNG")
+
+
+def test_a_heading_names_the_options_that_fit(worked):
+    headings = []
+    for options in ({"replicas": 16, "share": 0.123456789}, {f"option_{i}": i for i in range(12)}):
+        record = replace(worked, metadata=replace(worked.metadata, controller_options=options))
+        headings.append(episode_figure(record).axes[0].get_title(loc="left"))
+    name = worked.metadata.controller
+    assert headings == [f"{name} (replicas 16, share 0.1235)", name]
 
 
 def test_figure_of_nothing_is_refused():
