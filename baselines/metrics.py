@@ -6,7 +6,7 @@ a small one: whoever gets None keeps what is wanted. Only what the monitoring pi
 
 from collections import deque
 from collections.abc import Iterable
-from math import ceil, isfinite
+from math import ceil, inf, isfinite, nextafter
 from typing import Literal, TypeAlias, get_args
 
 from podgym.envs.cluster import PodView, RateForecast, ServiceDecision, ServiceView
@@ -250,12 +250,14 @@ def checked_number(option: str, value: object, low: float, high: float, *, above
     Raises:
         InputError: not a finite number from ``low`` to ``high``.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    if not number or not low <= value <= high or (above and value == low):  # type: ignore[operator]
-        begin = "above" if above else "from"
-        end = "" if high == float("inf") else f" {'and at most' if above else 'to'} {high:g}"
-        raise InputError(f"{option} is {value!r}; it must be a finite number {begin} {low:g}{end}.")
-    return float(value)  # type: ignore[arg-type]
+    least = nextafter(low, inf) if above else low
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+        if isfinite(number) and least <= number <= high:
+            return number
+    begin = "above" if above else "from"
+    end = "" if high == inf else f" {'and at most' if above else 'to'} {high:g}"
+    raise InputError(f"{option} is {value!r}; it must be a finite number {begin} {low:g}{end}.")
 
 
 def checked_choice(option: str, value: object, choices: object) -> None:

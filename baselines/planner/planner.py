@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from podgym.baselines.metrics import checked_number
 from podgym.baselines.planner.batches import Batch, OnDone, Task, keeping_quotas, plan_one, solve
 from podgym.baselines.planner.genetic import PlanningRun
 from podgym.baselines.planner.model import MemoryBound, cluster_model
@@ -101,9 +102,7 @@ class GaPlanner:
             )
         if rate not in _RATES:
             raise unknown_name("rate", rate, _RATES)
-        number = isinstance(headroom, int | float) and not isinstance(headroom, bool)
-        if not number or not 0.0 <= float(headroom) <= 100.0:  # type: ignore[arg-type]
-            raise InputError(f"headroom is {headroom!r}; it must be a number from 0 to 100, 0.1 for 10 %.")
+        checked_number("headroom", headroom, 0.0, 100.0)
         if memory_bound not in get_args(MemoryBound):
             raise unknown_name("memory_bound", memory_bound, get_args(MemoryBound))
 

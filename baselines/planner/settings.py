@@ -1,11 +1,11 @@
 """What the planner is asked for: settings of the genetic algorithm, and the objective."""
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from podgym.baselines.metrics import checked_number
 from podgym.envs.config import REWARD_PRESETS, REWARD_TERMS
 from podgym.errors import InputError, require_whole, unknown_name
 
@@ -45,9 +45,9 @@ class GaSettings:
         require_whole("max_generations", self.max_generations, 0, MOST_GENERATIONS)
         require_whole("seed", self.seed, 0, 2**63 - 1)
         for name in ("crossover", "mutation"):
-            _require_finite(name, getattr(self, name), 0.0, 1.0)
+            checked_number(name, getattr(self, name), 0.0, 1.0)
         if self.time_limit_s is not None:
-            _require_finite("time_limit_s", self.time_limit_s, 0.0, 1e9)
+            checked_number("time_limit_s", self.time_limit_s, 0.0, 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Objective:
         for name in REWARD_TERMS:
             rewarded = name.endswith("utilisation")
             low, high = (0.0, 1e12) if rewarded else (-1e12, 0.0)
-            _require_finite(f"weight of {name}", getattr(self, name), low, high)
+            checked_number(f"weight of {name}", getattr(self, name), low, high)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -120,12 +120,6 @@ def objective(name: str, **changes: float) -> Objective:
     for key, value in changes.items():
         if key not in allowed and key not in _PAPER_NAMES:
             raise unknown_name("weight of the objective", key, [*allowed, *_PAPER_NAMES])
-        _require_finite(key, value, -1e12, 1e12)
+        checked_number(key, value, -1e12, 1e12)
         weights[_PAPER_NAMES.get(key, key)] = -value if key == "gamma" else value
     return Objective(name, **weights)
-
-
-def _require_finite(name: str, value: object, low: float, high: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(float(value)) or not low <= float(value) <= high:  # type: ignore[arg-type]
-        raise InputError(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
