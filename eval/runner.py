@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
 from podgym.baselines import Controller, PlanningController, make_controller
 from podgym.envs.config import EnvConfig
 from podgym.envs.env import AutoscaleEnv
-from podgym.envs.forecasts import TrueRates
-from podgym.envs.protocols import RateForecaster
 from podgym.errors import InputError
 from podgym.eval.episode import (
     EpisodeMetadata,
@@ -26,12 +23,10 @@ from podgym.eval.episode import (
     library_versions,
     profile_sha256,
 )
+from podgym.eval.forecast_choice import open_forecaster
 
 OnStep = Callable[[int], None]
 """Called every so often with the number of intervals done."""
-
-ORACLE = "oracle"
-"""In place of a file: the true future."""
 
 _REPORT_EVERY = 128
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -148,20 +143,6 @@ def make_environment(config: EnvConfig, controller: Controller, forecaster: str 
     rates = None if forecaster is None else open_forecaster(forecaster)
     planner = controller.planner(rates) if isinstance(controller, PlanningController) else None
     return AutoscaleEnv(config, planner=planner, forecaster=rates)
-
-
-@lru_cache(maxsize=4)
-def open_forecaster(forecaster: str) -> RateForecaster:
-    """Return what ``Job.forecaster`` names; the latest few are kept.
-
-    Raises:
-        InputError: a file that cannot be read, or a forecaster of another feature.
-    """
-    if forecaster == ORACLE:
-        return TrueRates()
-    from podgym.forecasters import LearnedForecasts, load_forecaster
-
-    return LearnedForecasts(load_forecaster(forecaster))
 
 
 def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:

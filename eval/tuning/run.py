@@ -13,20 +13,18 @@ from podgym.baselines import CONTROLLERS
 from podgym.envs.config import EnvConfig
 from podgym.errors import InputError, require_whole
 from podgym.eval.episode import library_versions
-from podgym.eval.runner import ORACLE
+from podgym.eval.forecast_choice import ORACLE, forecaster_file
 from podgym.eval.tuning.episodes import EpisodeRunner, Objective, evaluating, objective_config
 from podgym.eval.tuning.ledger import Ledger
 from podgym.eval.tuning.proposers import Method, method_of
 from podgym.eval.tuning.schedule import affordable_episodes
 from podgym.eval.tuning.search import Candidate, Found, Problem, Search
 from podgym.eval.tuning.spaces import space_document
-from podgym.files import missing_with_hint, to_json, usable_folder, write_json
+from podgym.files import to_json, usable_folder, write_json
 
 FORMAT = "podgym.tuning/1"
 LEDGER_FILE = "ledger.jsonl"
 RESULT_FILE = "result.json"
-SHIPPED = "shipped"
-"""In place of a file: the forecaster that comes with the package for the workload."""
 BETTER: Mapping[Objective, str] = {"slo_cost": "lower", "reward": "higher"}
 _MOST_BUDGET = 10**15
 
@@ -139,16 +137,8 @@ def _problem(request: Request, method: Method, runner: EpisodeRunner) -> Problem
 
 def _forecaster_file(request: Request) -> str | None:
     """Return the forecaster in the form that ``podgym.eval.runner.Job`` takes."""
-    if request.forecaster in (None, ORACLE):
-        return request.forecaster
-    if request.forecaster == SHIPPED:
-        from podgym.forecasters.shipped import shipped_forecaster
-
-        return str(shipped_forecaster(request.config.workload))
-    path = Path(str(request.forecaster))
-    if not path.is_file():
-        raise missing_with_hint(path, (".forecaster", ".onnx"))
-    return str(path)
+    chosen = request.forecaster
+    return None if chosen is None else forecaster_file(chosen, request.config.workload)
 
 
 def _forecaster_document(request: Request) -> dict[str, Any] | None:

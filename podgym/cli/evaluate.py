@@ -113,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from podgym.cli.settings import make_target
     from podgym.eval.contenders import with_tuned
+    from podgym.eval.forecast_choice import default_forecaster, forecaster_file
     from podgym.eval.runner import make_jobs
     from podgym.files import usable_folder
 
@@ -132,7 +133,9 @@ def run(args: argparse.Namespace) -> int:
     if args.tuned == "both":
         contenders = with_tuned(contenders, target.name)
         target = _with_remark(target, contenders, args.seed)
-    forecaster = _forecaster(args.forecaster, contenders, target)
+    workload = target.config.workload
+    chosen = args.forecaster or default_forecaster((each.controller for each in contenders), workload)
+    forecaster = forecaster_file(chosen, workload)
     jobs = [
         job
         for each in contenders
@@ -179,30 +182,6 @@ def _contenders(args: argparse.Namespace) -> tuple["Contender", ...]:
     extra = {name: value for name, value in short.items() if value is not None}
     names = list(CONTROLLERS) if args.controller == ["all"] else args.controller
     return parse_contenders(names, extra)
-
-
-def _forecaster(given: str | None, contenders: Sequence["Contender"], target: "Target") -> str | None:
-    """Return what ``Job.forecaster`` takes; whoever looks at forecasts gets the best there is.
-
-    Raises:
-        InputError: no such file, or a planner without a forecaster.
-    """
-    from podgym.baselines import FORECAST_USERS, PlanningController, make_controller
-    from podgym.eval.runner import ORACLE
-    from podgym.files import missing_with_hint
-    from podgym.forecasters.shipped import shipped_forecaster, shipped_workloads
-
-    workload = target.config.workload
-    if given is None and any(each.controller in FORECAST_USERS for each in contenders):
-        plans = any(isinstance(make_controller(each.controller), PlanningController) for each in contenders)
-        given = "shipped" if plans or workload in shipped_workloads() else None
-    if given == "shipped":
-        return str(shipped_forecaster(workload))
-    if given in (None, "naive", ORACLE):
-        return given if given == ORACLE else None
-    if not Path(given).is_file():
-        raise missing_with_hint(Path(given), (".forecaster", ".onnx"))
-    return given
 
 
 def _run(target: "Target", jobs: list["Job"], processes: int) -> list["EpisodeRecord"]:

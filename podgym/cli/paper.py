@@ -93,17 +93,15 @@ def _run(args: argparse.Namespace) -> list[tuple[list["EpisodeRecord"], list["Ep
     from podgym.cli.settings import environment_config
     from podgym.envs.env import AutoscaleEnv
     from podgym.eval.contenders import parse_contenders
+    from podgym.eval.forecast_choice import forecaster_file
     from podgym.eval.paper import DEFAULT, PAPER_TABLES
-    from podgym.eval.runner import ORACLE, make_jobs, run_jobs
-    from podgym.forecasters.shipped import shipped_forecaster
+    from podgym.eval.runner import make_jobs, run_jobs
 
     (scheme,) = parse_contenders([args.scheme])
     jobs, steps = [], []
     for table in PAPER_TABLES:
         config = environment_config(table.environment)
-        forecaster = {"naive": None, "oracle": ORACLE}.get(args.forecaster)
-        if args.forecaster == "shipped":
-            forecaster = str(shipped_forecaster(config.workload))
+        forecaster = forecaster_file(args.forecaster, config.workload)
         for name, options, used in ((scheme.controller, scheme.options, forecaster), (DEFAULT, {}, None)):
             made = make_jobs(
                 table.environment, config, name, options, seed=args.seed, episodes=args.episodes,

@@ -112,17 +112,14 @@ def _planner(
     args: argparse.Namespace, target: "Target", on_done: Callable[[int, int], None] | None = None
 ) -> "GaPlanner":
     from podgym.baselines.planner import GaPlanner, GaSettings, objective
-    from podgym.eval.runner import open_forecaster
-    from podgym.forecasters.shipped import shipped_forecaster
+    from podgym.eval.forecast_choice import SHIPPED, forecaster_file, open_forecaster
 
     changes = {} if args.gamma is None else {"gamma": args.gamma}
-    given = args.forecaster or "shipped"
-    if given == "shipped":
-        given = str(shipped_forecaster(target.config.workload))
+    file = forecaster_file(args.forecaster or SHIPPED, target.config.workload)
     return GaPlanner(
         objective=objective(args.objective, **changes),
         settings=GaSettings(seed=args.ga_seed),
-        forecaster=None if given == "naive" else open_forecaster(given),
+        forecaster=None if file is None else open_forecaster(file),
         rate=args.rate,
         headroom=args.headroom,
         processes=args.processes,

@@ -149,8 +149,6 @@ def make_request(args: argparse.Namespace) -> "Request":
         raise unknown_name("forecast", args.forecast, FORECASTS)
     config = override(config, _own_options(config.workload_options, changes))
     forecaster = _forecaster(args, config)
-    if forecaster is not None and args.forecast is not None:
-        raise InputError("give --forecast or --forecaster, not both.")
     if args.forecast is not None:
         config = override(config, {"observation.forecast": args.forecast})
     further = args.budget // 2 if args.further_budget is None else args.further_budget
@@ -176,16 +174,15 @@ def _own_options(present: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
 
 
 def _forecaster(args: argparse.Namespace, config: "EnvConfig") -> str | None:
-    """Return the forecaster of a request: whoever looks at forecasts gets the best there is."""
-    from podgym.baselines import FORECAST_USERS, PlanningController, make_controller
-    from podgym.eval.tuning.run import SHIPPED
-    from podgym.forecasters.shipped import shipped_workloads
+    """Return the forecaster of a request; None: the observation's own forecast."""
+    from podgym.eval.forecast_choice import NAIVE, default_forecaster
 
-    if args.forecaster is None and args.forecast is None:
-        plans = isinstance(make_controller(args.controller), PlanningController)
-        there = config.workload in shipped_workloads()
-        return SHIPPED if plans or (there and args.controller in FORECAST_USERS) else None
-    return None if args.forecaster == "naive" else args.forecaster
+    if args.forecast is not None:
+        if args.forecaster not in (None, NAIVE):
+            raise InputError("give --forecast or --forecaster, not both.")
+        return None
+    chosen = args.forecaster or default_forecaster([args.controller], config.workload)
+    return None if chosen == NAIVE else chosen
 
 
 def default_folder(environment: str, controller: str) -> Path:
