@@ -19,7 +19,6 @@ from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.errors import InputError
 
 DELTA, ABSOLUTE, RESIDUAL, CONTINUOUS = range(4)
-QUOTA_CHOICES = 3  # down, keep, up
 _LARGEST_CHOICE = 2.0**53
 _MODES = {"delta": DELTA, "absolute": ABSOLUTE, "residual": RESIDUAL, "continuous": CONTINUOUS}
 
@@ -34,6 +33,7 @@ class ActionDecoder:
         self.mode = _MODES[config.mode]
         self.width = 3 if config.quotas else 1  # numbers per service
         self.steps = np.array(config.replica_steps, dtype=np.int64)
+        self.quota_steps = np.array(config.quota_steps, dtype=np.int64)
         self.bounds = np.array([[s.min_replicas, s.max_replicas] for s in services], dtype=np.int64)
         self.rates = np.array(
             [config.max_increase or 10**9, config.max_decrease or 10**9], dtype=np.int64
@@ -47,7 +47,7 @@ class ActionDecoder:
         rows = []
         for (low, high), counts in zip(self.bounds, self.level_counts, strict=True):
             replicas = high - low + 1 if self.mode == ABSOLUTE else len(self.steps)
-            quotas = counts if self.mode == ABSOLUTE else (QUOTA_CHOICES, QUOTA_CHOICES)
+            quotas = counts if self.mode == ABSOLUTE else (len(self.quota_steps),) * 2
             rows.append([replicas, *quotas][: self.width])
         return np.array(rows, dtype=np.int64).ravel()
 
@@ -61,7 +61,8 @@ class ActionDecoder:
     @property
     def null_action(self) -> NDArray[np.int64]:
         """The action of ``delta`` or ``residual`` that changes nothing (or keeps to the plan)."""
-        keep = [int(np.flatnonzero(self.steps == 0)[0]), 1, 1][: self.width]
+        still = int(np.flatnonzero(self.quota_steps == 0)[0])
+        keep = [int(np.flatnonzero(self.steps == 0)[0]), still, still][: self.width]
         return np.array(keep * len(self.bounds), dtype=np.int64)
 
     def decode(
@@ -89,8 +90,8 @@ class ActionDecoder:
             numbers[numbers != given] = -1  # not whole: refused below
         array = np.ascontiguousarray(numbers, dtype=np.float64 if self.mode == CONTINUOUS else np.int64)
         arguments = (
-            self.mode, self.width, array, self.nvec, self.steps, self.bounds, self.rates, self.ratios,
-            self.levels, self.level_counts, plan, wanted, quotas,
+            self.mode, self.width, array, self.nvec, self.steps, self.quota_steps, self.bounds, self.rates,
+            self.ratios, self.levels, self.level_counts, plan, wanted, quotas,
         )  # fmt: skip
         if not self._decode(*arguments):
             raise self._refusal(given)
@@ -157,10 +158,7 @@ class ActionDecoder:
             return allowed
         base = np.rint(plan).astype(np.int64) if self.mode == RESIDUAL else wanted
         effect = np.clip(np.clip(base[:, None] + self.steps, least, most), low, high)  # (num_envs, steps)
-        zero = int(np.flatnonzero(self.steps == 0)[0])
-        differs = effect[:, 1:] != effect[:, :-1]
-        keep = np.ones((len(wanted), 1), dtype=np.bool_)
-        return np.concatenate([differs[:, :zero], keep, differs[:, zero:]], axis=1)
+        return _distinct(effect, self.steps)
 
     def _level_mask(
         self, s: int, kind: int, quota: NDArray[np.float64], plan: NDArray[np.float64]
@@ -170,7 +168,21 @@ class ActionDecoder:
             return np.ones((len(quota), count), dtype=np.bool_)
         base = plan if self.mode == RESIDUAL else quota
         index = np.abs(self.levels[s, kind, :count] - base[:, None]).argmin(axis=1)
-        return np.stack([index > 0, np.ones(len(index), dtype=np.bool_), index < count - 1], axis=1)
+        effect = np.clip(index[:, None] + self.quota_steps, 0, count - 1)  # (num_envs, steps)
+        return _distinct(effect, self.quota_steps)
+
+
+def _distinct(effect: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of ascending steps differ in effect from the next smaller one; 0 always counts.
+
+    Args:
+        effect: (num_envs, steps) what each step leads to.
+        steps: (steps,) ascending, with 0 among them.
+    """
+    zero = int(np.flatnonzero(steps == 0)[0])
+    differs = effect[:, 1:] != effect[:, :-1]
+    keep = np.ones((len(effect), 1), dtype=np.bool_)
+    return np.concatenate([differs[:, :zero], keep, differs[:, zero:]], axis=1)
 
 
 def _level_table(cluster: ClusterConfig) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -209,6 +221,7 @@ def _decode_discrete(
     actions: NDArray[np.int64],
     nvec: NDArray[np.int64],
     steps: NDArray[np.int64],
+    quota_steps: NDArray[np.int64],
     bounds: NDArray[np.int64],
     rates: NDArray[np.int64],
     ratios: NDArray[np.float64],
@@ -237,11 +250,11 @@ def _decode_discrete(
                 count = counts[s, kind]
                 if mode == ABSOLUTE:
                     index = choice
-                elif mode == DELTA and choice == 1:
+                elif mode == DELTA and quota_steps[choice] == 0:
                     continue
                 else:
                     base = plan[b, s, 1 + kind] if mode == RESIDUAL else quotas[b, s, 2 * kind]
-                    index = _nearest(levels[s, kind], count, base) + choice - 1
+                    index = _nearest(levels[s, kind], count, base) + quota_steps[choice]
                     index = min(max(index, 0), count - 1)
                 quotas[b, s, 2 * kind] = levels[s, kind, index]
                 quotas[b, s, 2 * kind + 1] = levels[s, kind, index] * ratios[s, kind]
@@ -255,6 +268,7 @@ def _decode_continuous(
     actions: NDArray[np.float64],
     nvec: NDArray[np.int64],
     steps: NDArray[np.int64],
+    quota_steps: NDArray[np.int64],
     bounds: NDArray[np.int64],
     rates: NDArray[np.int64],
     ratios: NDArray[np.float64],

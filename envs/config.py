@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from podgym.envs.randomisation import RandomisationConfig
 from podgym.envs.simulator.constants import constant
 from podgym.envs.simulator.parameters import ClusterConfig, NodeFailure, ServiceConfig
 from podgym.errors import InputError, require_whole, unknown_name
 
 ActionMode = Literal["delta", "absolute", "residual", "continuous"]
+FirstAction = Literal["own", "plan"]
 ForecastMode = Literal["none", "naive", "learned", "noisy_oracle", "oracle"]
 RewardPreset = Literal["slo_cost", "paper"]
 
@@ -57,6 +59,12 @@ class ActionConfig:
     """Whether CPU and memory requests are part of the action, or replicas only."""
     replica_steps: tuple[int, ...] = WIDE_STEPS
     """Steps of ``delta`` and ``residual``, ascending, with 0 among them."""
+    quota_steps: tuple[int, ...] = (-1, 0, 1)
+    """The same for CPU and memory, in levels. Each change of a quota rolls all pods of a service, so a policy
+    that is to reach a far level at once needs wider steps."""
+    first_action: FirstAction = "own"
+    """From where the first action of an episode steps in mode ``delta``: ``own``, what each service begins
+    with; or ``plan``, so that the action which changes nothing is the plan."""
     max_increase: int | None = None
     """Safety: most replicas that one decision may add; None for no limit but the maximum."""
     max_decrease: int | None = None
@@ -65,11 +73,14 @@ class ActionConfig:
     def __post_init__(self) -> None:
         if self.mode not in get_args(ActionMode):
             raise unknown_name("action mode", self.mode, get_args(ActionMode))
-        steps = self.replica_steps
-        for step in steps:
-            require_whole("a step of replica_steps", step, -5000, 5000)
-        if 0 not in steps or list(steps) != sorted(set(steps)):
-            raise InputError(f"replica_steps is {steps!r}; it must ascend and contain 0.")
+        if self.first_action not in get_args(FirstAction):
+            raise unknown_name("first_action", self.first_action, get_args(FirstAction))
+        for name in ("replica_steps", "quota_steps"):
+            steps = getattr(self, name)
+            for step in steps:
+                require_whole(f"a step of {name}", step, -5000, 5000)
+            if 0 not in steps or list(steps) != sorted(set(steps)):
+                raise InputError(f"{name} is {steps!r}; it must ascend and contain 0.")
         for name in ("max_increase", "max_decrease"):
             if getattr(self, name) is not None:
                 require_whole(name, getattr(self, name), 1, 10**6)
@@ -144,6 +155,8 @@ class EnvConfig:
     """The reward."""
     episode_s: float | None = constant(None, unit="s", source="length of the scenario, else one hour")
     """Length of an episode; None: that of the scenario, or one hour."""
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    """Parameters of the cluster that differ from episode to episode; by default none."""
 
     def __post_init__(self) -> None:
         if self.episode_s is not None and not self.cluster.control_interval_s <= self.episode_s < 1e9:

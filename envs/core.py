@@ -18,11 +18,13 @@ from podgym.envs.config import EnvConfig, override
 from podgym.envs.forecasts import ForecastTables, choose_forecast
 from podgym.envs.observation import ObservationLayout, Scales, write_observation
 from podgym.envs.protocols import PLAN_PERIOD_S, DefaultPlanner, Planner, RateForecaster
+from podgym.envs.randomisation import FACTORS
 from podgym.envs.simulator.cluster import SimulatedClusters, stream_seeds
 from podgym.envs.simulator.compile import MachineCode, kernel
 from podgym.envs.simulator.engine import advance_cluster, decide_all
 from podgym.envs.simulator.parameters import GIB
 from podgym.envs.simulator.records import World
+from podgym.envs.simulator.world import check_monitoring
 from podgym.envs.totals import INFO_KEYS, add_up
 from podgym.envs.workloads import make_workload
 from podgym.envs.workloads.profile import LoadProfile, Workload
@@ -174,6 +176,10 @@ class AutoscaleCore:
             InputError: a bad configuration, or an episode longer than the workload.
         """
         config = choose_forecast(config, forecaster)
+        self._randomised = config.randomisation.active
+        if self._randomised:
+            for extreme in config.randomisation.extremes(config.cluster):
+                check_monitoring(extreme)
         self.config = config
         self.workload = workload if workload is not None else open_workload(config)
         if planner is not None and not hasattr(planner, "plan"):
@@ -189,6 +195,7 @@ class AutoscaleCore:
         self.forecasts = ForecastTables(forecaster, num_envs, self.duration_s, horizon)
         services = len(config.cluster.services)
         self.weights = np.array(config.reward.all_weights())  # (reward terms,)
+        self.factors = np.ones((num_envs, services, len(FACTORS)))  # on the nominal parameters
         self.plan = np.zeros((num_envs, services, 3))  # replicas, cores, bytes
         self.plans: list[NDArray[np.float64]] = [np.zeros((1, services, 3))] * num_envs
         self.observation = np.zeros((num_envs, self.layout.size), dtype=np.float32)
@@ -216,6 +223,8 @@ class AutoscaleCore:
         """Start an episode in one environment, with everything random drawn from ``rng``."""
         profile = self.workload.sample(rng, self.duration_s)
         words = stream_seeds(rng)
+        if self._randomised:
+            self._draw_factors(index, rng)
         self.forecasts.renew(index, profile)
         self.profiles[index] = profile
         self.clusters.reset(index, profile, words)
@@ -224,6 +233,10 @@ class AutoscaleCore:
         self._plans_change |= len(self.plans[index]) > 1
         self.wanted[index] = self._first_wanted
         self.quotas[index] = self._first_quotas
+        if self.config.action.first_action == "plan":  # nothing changes before the first action
+            self.wanted[index] = self._planned_replicas(self.plan[index])
+            if self.config.action.quotas:
+                self._write_planned_quotas(self.plan[index], self.quotas[index])
         self.steps[index] = 0
         if self.shadow is not None:
             self.shadow.reset(index, profile, words)
@@ -231,6 +244,15 @@ class AutoscaleCore:
             self.clusters.world, self.layout.scales, self.plan, self.forecasts.rates, self.observation,
             self.totals, index,
         )  # fmt: skip
+
+    def _draw_factors(self, index: int, rng: np.random.Generator) -> None:
+        """Draw what differs from the nominal cluster in the coming episode; the shadow gets the same."""
+        factors = self.config.randomisation.draw(rng, self.factors.shape[1])
+        self.factors[index] = factors
+        by_name = dict(zip(FACTORS, factors.T, strict=True))
+        self.clusters.scale_parameters(index, by_name)
+        if self.shadow is not None:
+            self.shadow.scale_parameters(index, by_name)
 
     def _checked_plans(self, profile: LoadProfile) -> NDArray[np.float64]:
         plans = self.planner.plan(self.config.cluster, profile, self.duration_s)
@@ -273,16 +295,23 @@ class AutoscaleCore:
             if len(plans) > 1:
                 self.plan[index] = plans[min(int(self.steps[index]) // self._plan_steps, len(plans) - 1)]
 
+    def _planned_replicas(self, plan: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the replicas of plans (..., S, 3), within the bounds of each service."""
+        bounds = self.decoder.bounds
+        return np.clip(np.rint(plan[..., 0]).astype(np.int64), bounds[:, 0], bounds[:, 1])
+
+    def _write_planned_quotas(self, plan: NDArray[np.float64], quotas: NDArray[np.float64]) -> None:
+        """Write requests and limits of plans (..., S, 3) into (..., S, 4)."""
+        ratios = self.decoder.ratios
+        quotas[..., 0] = plan[..., 1]
+        quotas[..., 1] = plan[..., 1] * ratios[:, 0]
+        quotas[..., 2] = plan[..., 2]
+        quotas[..., 3] = plan[..., 2] * ratios[:, 1]
+
     def _advance_shadow(self, shadow: SimulatedClusters) -> None:
         _, quotas = shadow.wanted()
-        ratios = self.decoder.ratios
-        quotas[:, :, 0] = self.plan[:, :, 1]
-        quotas[:, :, 1] = self.plan[:, :, 1] * ratios[:, 0]
-        quotas[:, :, 2] = self.plan[:, :, 2]
-        quotas[:, :, 3] = self.plan[:, :, 2] * ratios[:, 1]
-        bounds = self.decoder.bounds
-        wanted = np.clip(np.rint(self.plan[:, :, 0]).astype(np.int64), bounds[:, 0], bounds[:, 1])
-        shadow.decide(wanted, quotas)
+        self._write_planned_quotas(self.plan, quotas)
+        shadow.decide(self._planned_replicas(self.plan), quotas)
         shadow.advance()
         _add_up_all(shadow.world, self.layout.scales.visits, self.plan, self.weights, self.shadow_totals)
 
@@ -290,12 +319,6 @@ class AutoscaleCore:
     def rewards(self) -> NDArray[np.float64]:
         """Reward of the last step, (num_envs,)."""
         return self.totals[:, _REWARD]
-
-    @property
-    def truncated(self) -> NDArray[np.bool_]:
-        """Which episodes have reached their time limit, (num_envs,)."""
-        result: NDArray[np.bool_] = self.steps >= self.time_limit_steps
-        return result
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Masks of the choices of the next action, (num_envs, sum of the choices)."""

@@ -24,6 +24,8 @@ from podgym.envs.workloads.profile import LoadProfile, Workload
 from podgym.errors import InputError, unknown_name
 
 RENDER_MODES = ("ansi", "rgb_array")
+REPORT_COLUMNS = (*INTERVAL_COLUMNS, "required_replicas")
+"""Columns of the report of one control interval."""
 
 
 class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
@@ -70,7 +72,7 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self.observation_space = cast(Any, self._core.layout.space)
         self.action_space = cast(Any, self._core.decoder.space)
         self._required = RequiredReplicas(self.config.cluster)
-        self._outlook = Outlook(self._core.layout, planned=planner is not None)
+        self._outlook = Outlook(self._core.layout, self.config.cluster.services, planned=planner is not None)
         self._rendered: list[dict[str, float]] = []
         self._started = False
 
@@ -111,8 +113,17 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         return self._core.profiles[0]
 
     @property
+    def episode_factors(self) -> NDArray[np.float64]:
+        """What multiplies the configured parameters in the present episode, (num_services, num_factors).
+
+        In the order of ``podgym.envs.randomisation.FACTORS``; ones where nothing is randomised. No policy
+        knows them.
+        """
+        return np.array(self._core.factors[0])
+
+    @property
     def cluster_config(self) -> ClusterConfig:
-        """The simulated cluster."""
+        """The simulated cluster as configured; ``randomisation`` may change an episode's parameters."""
         return self.config.cluster
 
     def provenance(self) -> list[Provenance]:
@@ -158,15 +169,27 @@ class AutoscaleEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         """Return what a controller may know: the monitoring pipeline's view, the forecast and the plan."""
         self._require_episode()
         core = self._core
-        return self._outlook.added_to(core.clusters.observe(0), core.observation[0], core.plan[0])
+        rates_rps = core.clusters.world.services[0]["seen_rate_rps"]
+        return core.clusters.observe(0, self._outlook.ahead(rates_rps, core.observation[0], core.plan[0]))
 
     @property
     def interval(self) -> dict[str, NDArray[np.float64]]:
         """Report of the last control interval: one array (num_services,) per column."""
-        report = self._core.clusters.world.interval[0]
-        columns = {name: report[name].copy() for name in INTERVAL_COLUMNS}
-        columns["required_replicas"] = self._required.count(columns)
-        return columns
+        return dict(zip(REPORT_COLUMNS, self.report(), strict=True))
+
+    def report(self) -> NDArray[np.float64]:
+        """Return the report of the last control interval as one array, (num_columns, num_services).
+
+        Its rows are ``REPORT_COLUMNS``; ``interval`` has them by name.
+        """
+        world = self._core.clusters.world
+        interval = world.interval[0]  # (num_services,) records of nothing but floats
+        report = np.empty((len(REPORT_COLUMNS), len(interval)))
+        report[:-1] = interval.view(np.float64).reshape(len(interval), -1).T
+        known = {name: interval[name] for name in ("offered_rps", "cpu_limit_cores")}
+        drawn = world.service_parameters[0] if self.config.randomisation.active else None
+        report[-1] = self._required.count(known, drawn)
+        return report
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Choices of the next action that have an effect of their own, for maskable policies."""

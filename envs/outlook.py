@@ -1,64 +1,70 @@
 """What lies ahead, for controllers: the forecast and the plan of an environment's observation."""
 
-import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podgym.envs.cluster import ClusterObservation, RateForecast, ServicePlan, ServiceView
+from podgym.envs.cluster import RateForecast, ServicePlan
 from podgym.envs.observation import FORECAST_PARTS, ObservationLayout
+from podgym.envs.simulator.cluster import Ahead
+from podgym.envs.simulator.parameters import ServiceConfig
 
 
 class Outlook:
-    """Adds forecast and plan to what a cluster shows, read off the numbers that a policy sees.
+    """Tells forecast and plan of every service, read off the numbers that a policy sees.
 
     So a controller and a policy know the same of the future, to the last bit.
     """
 
-    def __init__(self, layout: ObservationLayout, *, planned: bool) -> None:
+    def __init__(
+        self, layout: ObservationLayout, services: Sequence[ServiceConfig], *, planned: bool
+    ) -> None:
         """Find the numbers.
 
         Args:
             layout: of the observation.
+            services: of the cluster.
             planned: whether the environment has a planner; without one there is no plan to show.
         """
         self._mode = layout.config.forecast
-        self._minutes = layout.config.horizon_minutes
+        self._services = services
         self._planned = planned
-        self._rate_rps = layout.scales.rate_rps  # (num_services,) scale of the forecasts
+        self._rate_rps = layout.scales.rate_rps[:, None, None]  # (num_services, 1, 1) scale of the forecasts
+        minutes = layout.config.horizon_minutes
         first = f".{FORECAST_PARTS[0].name}[+1min]"
-        self._first = [index for index, name in enumerate(layout.names) if name.endswith(first)]
+        firsts = [index for index, name in enumerate(layout.names) if name.endswith(first)]
+        parts = np.add.outer(firsts, minutes * np.arange(len(FORECAST_PARTS)))
+        self._places = np.add.outer(parts, np.arange(minutes))  # (num_services, 3, minutes)
 
-    def added_to(
-        self, observation: ClusterObservation, row: NDArray[np.float32], plan: NDArray[np.float64]
-    ) -> ClusterObservation:
-        """Return the observation with forecast and plan.
+    def ahead(
+        self, rates_rps: NDArray[np.float64], row: NDArray[np.float32], plan: NDArray[np.float64]
+    ) -> list[Ahead]:
+        """Return what is known of the future of each service.
 
         Args:
-            observation: what the cluster shows.
+            rates_rps: (num_services,) measured requests/s; nan as long as nothing was scraped.
             row: (size,) the observation of the same moment as a policy sees it.
             plan: (num_services, 3) planned replicas, cores and bytes.
         """
-        services = tuple(
-            dataclasses.replace(
-                service, forecast=self._forecast(service, row, s), plan=self._plan(service, plan[s])
-            )
-            for s, service in enumerate(observation.services)
-        )
-        return dataclasses.replace(observation, services=services)
+        return list(zip(self._forecasts(rates_rps, row), self._plans(plan), strict=True))
 
-    def _forecast(self, service: ServiceView, row: NDArray[np.float32], s: int) -> RateForecast | None:
-        unknown = self._mode == "naive" and not math.isfinite(service.request_rate_rps)
-        if self._mode == "none" or unknown:
-            return None
-        at = self._first[s]
-        parts = row[at : at + 3 * self._minutes].reshape(3, self._minutes).astype(np.float64)
-        mean, lower, upper = (tuple(part.tolist()) for part in parts * self._rate_rps[s])  # requests/s
-        return RateForecast(mean, lower, upper)
+    def _forecasts(
+        self, rates_rps: NDArray[np.float64], row: NDArray[np.float32]
+    ) -> list[RateForecast | None]:
+        if self._mode == "none":
+            return [None] * len(self._services)
+        parts = row[self._places].astype(np.float64) * self._rate_rps  # (num_services, 3, minutes) requests/s
+        return [
+            None if self._mode == "naive" and not math.isfinite(rate_rps) else RateForecast(*map(tuple, each))
+            for rate_rps, each in zip(rates_rps.tolist(), parts.tolist(), strict=True)
+        ]
 
-    def _plan(self, service: ServiceView, plan: NDArray[np.float64]) -> ServicePlan | None:
+    def _plans(self, plan: NDArray[np.float64]) -> list[ServicePlan | None]:
         if not self._planned:
-            return None
-        replicas = min(max(round(float(plan[0])), service.min_replicas), service.max_replicas)
-        return ServicePlan(replicas, float(plan[1]), float(plan[2]))
+            return [None] * len(self._services)
+        return [
+            ServicePlan(min(max(round(replicas), service.min_replicas), service.max_replicas), cores, memory)
+            for service, (replicas, cores, memory) in zip(self._services, plan.tolist(), strict=True)
+        ]

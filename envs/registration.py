@@ -10,6 +10,12 @@ ENVIRONMENT_IDS: dict[str, str] = {
     "podgym/Burst-v0": "burst",
     "podgym/LowLoad-v0": "low_load",
     "podgym/Trace-v0": "trace",
+    "podgym/FamilyConstant-v0": "family_constant",
+    "podgym/FamilyDiurnal-v0": "family_diurnal",
+    "podgym/FamilyVariable-v0": "family_variable",
+    "podgym/FamilyBurst-v0": "family_burst",
+    "podgym/FamilyFlash-v0": "family_flash",
+    "podgym/Families-v0": "families",
     "podgym/Boutique-v0": "boutique",
 }
 """Id and the function of ``podgym.envs.scenarios`` that makes its configuration."""

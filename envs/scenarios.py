@@ -1,8 +1,8 @@
 """The environments that ``podgym`` registers: what each id stands for.
 
-The three scenarios of the paper and the trace environment share one testbed, 4 nodes of 4 cores and
-16 GiB with one service; the boutique has eleven services in a call graph. A change of behaviour makes a
-new version of the id.
+The three scenarios of the paper, the trace environment and the generated families share one testbed, 4 nodes
+of 4 cores and 16 GiB with one service; the boutique has eleven services in a call graph. A change of
+behaviour makes a new version of the id.
 """
 
 from podgym.envs.config import EnvConfig
@@ -14,6 +14,7 @@ from podgym.envs.simulator.parameters import (
     ServiceConfig,
     ServiceParameters,
 )
+from podgym.envs.workloads.factory import FLASH_RATE_RPS
 
 
 def _testbed(initial_replicas: int) -> ClusterConfig:
@@ -42,6 +43,42 @@ def trace() -> EnvConfig:
         workload="alibaba2018",
         workload_options={"part": "train", "peak_rate_rps": 1000.0},
     )
+
+
+def _family(name: str, **options: float) -> EnvConfig:
+    return EnvConfig(
+        cluster=_testbed(8), workload=f"family:{name}", workload_options={"part": "train", **options}
+    )
+
+
+def family_constant() -> EnvConfig:
+    """Generated: one level per episode with a slow wobble, 150 to 450 requests/s."""
+    return _family("constant")
+
+
+def family_diurnal() -> EnvConfig:
+    """Generated: a compressed day, waves of half an hour to four hours."""
+    return _family("diurnal")
+
+
+def family_variable() -> EnvConfig:
+    """Generated: levels that change every few minutes, joined by straight lines."""
+    return _family("variable")
+
+
+def family_burst() -> EnvConfig:
+    """Generated: rectangular bursts of two to five times the load at random moments."""
+    return _family("burst")
+
+
+def family_flash() -> EnvConfig:
+    """Generated: one flash crowd an hour, three to ten times the load within a minute."""
+    return _family("flash", mean_rate_rps=FLASH_RATE_RPS)
+
+
+def families() -> EnvConfig:
+    """Generated: each episode of one of the five families, to train one policy for all."""
+    return EnvConfig(cluster=_testbed(8), workload="families", workload_options={"part": "train"})
 
 
 _BOUTIQUE: dict[str, tuple[float, dict[str, float]]] = {

@@ -1,7 +1,7 @@
 """``AutoscaleVectorEnv``: many clusters stepped together by one kernel call."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -11,10 +11,40 @@ from numpy.typing import ArrayLike, NDArray
 
 from podgym.envs.config import EnvConfig
 from podgym.envs.core import AutoscaleCore, configure
+from podgym.envs.future import true_rates_ahead
 from podgym.envs.protocols import Planner, RateForecaster
 from podgym.envs.totals import INFO_KEYS
-from podgym.envs.workloads.profile import Workload
+from podgym.envs.workloads.profile import LoadProfile, Workload
 from podgym.errors import InputError, require_whole, unknown_name
+
+
+class StepArrays(NamedTuple):
+    """What a step gave, as arrays of all environments; nothing in it changes later."""
+
+    observations: NDArray[np.float32]
+    """(num_envs, size); of the new episode where one ended."""
+    rewards: NDArray[np.float64]
+    """(num_envs,)"""
+    truncated: NDArray[np.bool_]
+    """(num_envs,) whether the episode ended at its time limit."""
+    totals: NDArray[np.float64]
+    """(num_envs, len(INFO_KEYS)) what ``info`` holds, in the order of ``INFO_KEYS``; of the new episode where
+    one ended."""
+    ended: NDArray[np.int64]
+    """(n_ended,) environments whose episode ended, ascending."""
+    final_observations: NDArray[np.float32]
+    """(n_ended, size) last observation of these episodes."""
+    final_totals: NDArray[np.float64]
+    """(n_ended, len(INFO_KEYS)) last totals of these episodes."""
+
+
+class _Ended(NamedTuple):
+    """The episodes that ended in a step, see ``StepArrays``."""
+
+    truncated: NDArray[np.bool_]
+    indices: NDArray[np.int64]
+    observations: NDArray[np.float32]
+    totals: NDArray[np.float64]
 
 
 class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
@@ -70,6 +100,7 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.single_action_space = cast(Any, self._core.decoder.space)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self._core.decoder.space, num_envs)
+        self._limit_steps = np.full(num_envs, self.episode_steps)  # of the present episodes, (num_envs,)
         self._rngs: list[np.random.Generator] = []
         self._ended = np.zeros(num_envs, dtype=np.bool_)
 
@@ -82,6 +113,20 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def observation_names(self) -> tuple[str, ...]:
         """Name of each number of one observation, in order."""
         return self._core.layout.names
+
+    @property
+    def profiles(self) -> Sequence[LoadProfile | None]:
+        """Load of the present episode of each environment, (num_envs,); None before the first reset."""
+        return self._core.profiles
+
+    @property
+    def episode_factors(self) -> NDArray[np.float64]:
+        """What multiplies the configured parameters in the present episodes.
+
+        (num_envs, num_services, num_factors) in the order of ``podgym.envs.randomisation.FACTORS``; ones
+        where nothing is randomised. No policy knows them.
+        """
+        return np.array(self._core.factors)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
@@ -110,7 +155,7 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 raise InputError("the first reset must start every environment; leave reset_mask out.")
         self._seed(seed, mask)
         for index in np.flatnonzero(mask):
-            self._core.reset(int(index), self._rngs[index])
+            self._restart(int(index))
         self._ended[mask] = False
         return self._core.observation.copy(), self._infos()
 
@@ -145,8 +190,9 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             InputError: an action outside the space, no episode was started, or an ended episode is stepped
                 although resetting is disabled.
         """
-        if not self._rngs:
-            raise InputError("no episode was started; call reset() first.")
+        self._require_episode()
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            return self._step_and_restart(actions)
         core = self._core
         restarting = self._ended
         if self.autoreset_mode == AutoresetMode.DISABLED and restarting.any():
@@ -155,31 +201,117 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 "options={'reset_mask': ...} before the next step."
             )
         core.step(actions)
-        rewards, truncated = core.rewards.copy(), core.truncated
+        rewards, truncated = core.rewards.copy(), core.steps >= self._limit_steps
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and restarting.any():
             for index in np.flatnonzero(restarting):
-                core.reset(int(index), self._rngs[index])
+                self._restart(int(index))
                 rewards[index] = 0.0
                 truncated[index] = False
-        infos = self._infos()
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and truncated.any():
-            self._restart_now(truncated, infos)
-        else:
-            self._ended = truncated.copy()
-        return core.observation.copy(), rewards, np.zeros(self.num_envs, dtype=np.bool_), truncated, infos
+        self._ended = truncated.copy()
+        terminated = np.zeros(self.num_envs, dtype=np.bool_)
+        return core.observation.copy(), rewards, terminated, truncated, self._infos()
 
-    def _restart_now(self, ended: NDArray[np.bool_], infos: dict[str, Any]) -> None:
-        """Restart ended episodes in the step that ended them, keeping their last observation and info."""
-        final = np.full(self.num_envs, None, dtype=object)
-        final_info = {key: np.where(ended, values, 0.0) for key, values in infos.items()}
-        final_info |= {f"_{key}": ended.copy() for key in INFO_KEYS}
-        for index in np.flatnonzero(ended):
-            final[index] = self._core.observation[index].copy()
-            self._core.reset(int(index), self._rngs[index])
-            for column, key in enumerate(INFO_KEYS):
-                infos[key][index] = self._core.totals[index, column]
-        infos["final_obs"], infos["_final_obs"] = final, ended.copy()
-        infos["final_info"], infos["_final_info"] = final_info, ended.copy()
+    def step_arrays(self, actions: ArrayLike) -> StepArrays:
+        """Let one control interval pass everywhere, as ``step`` does, and return plain arrays.
+
+        For ``autoreset_mode`` SameStep, where it tells the same as ``step`` without work for environments
+        whose episode goes on.
+
+        Raises:
+            InputError: another ``autoreset_mode``, an action outside the space, or no episode was started.
+        """
+        self._require_episode()
+        if self.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise InputError(
+                f"step_arrays needs autoreset_mode SameStep; it is {self.autoreset_mode.value}. Use step, or "
+                "make the environment with autoreset_mode='SameStep'."
+            )
+        rewards, ended = self._advance_and_restart(actions)
+        core = self._core
+        return StepArrays(
+            core.observation.copy(), rewards, ended.truncated, core.totals.copy(),
+            ended.indices, ended.observations, ended.totals,
+        )  # fmt: skip
+
+    def _advance_and_restart(self, actions: ArrayLike) -> tuple[NDArray[np.float64], _Ended]:
+        """Let one control interval pass, and restart the episodes that it ended; return the rewards too."""
+        core = self._core
+        core.step(actions)
+        rewards = core.rewards.copy()
+        truncated = core.steps >= self._limit_steps
+        indices = np.flatnonzero(truncated)
+        ended = _Ended(truncated, indices, core.observation[indices], core.totals[indices])
+        for index in indices.tolist():
+            self._restart(index)
+        return rewards, ended
+
+    def _step_and_restart(
+        self, actions: ArrayLike
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """``step`` in the mode SameStep: ended episodes leave their last observation and info behind."""
+        rewards, ended = self._advance_and_restart(actions)
+        infos = self._infos()
+        if len(ended.indices) > 0:
+            final = np.full(self.num_envs, None, dtype=object)
+            for index, observation in zip(ended.indices.tolist(), ended.observations, strict=True):
+                final[index] = observation.copy()
+            final_totals = np.zeros((len(INFO_KEYS), self.num_envs))
+            final_totals[:, ended.indices] = ended.totals.T
+            final_info: dict[str, Any] = dict(zip(INFO_KEYS, final_totals, strict=True))
+            final_info |= {f"_{key}": ended.truncated.copy() for key in INFO_KEYS}
+            infos["final_obs"], infos["_final_obs"] = final, ended.truncated.copy()
+            infos["final_info"], infos["_final_info"] = final_info, ended.truncated.copy()
+        terminated = np.zeros(self.num_envs, dtype=np.bool_)
+        return self._core.observation.copy(), rewards, terminated, ended.truncated, infos
+
+    def _restart(self, index: int) -> None:
+        """Start the next episode of an environment, of full length."""
+        self._core.reset(index, self._rngs[index])
+        self._limit_steps[index] = self.episode_steps
+
+    def stagger(self, rng: np.random.Generator) -> None:
+        """Put the environments out of phase, right after a ``reset`` of all.
+
+        The present episode of each is truncated after a number of steps of its own, uniform from 1 to
+        ``episode_steps``; all later ones have the full length. So not all episodes of a batch end in one
+        step, and each batch of experience shows every part of an episode. Loads stay as they are.
+
+        Args:
+            rng: draws the numbers of steps, one per environment.
+
+        Raises:
+            InputError: no episode was started, or one is already under way.
+        """
+        self._require_episode()
+        if self._core.steps.any():
+            raise InputError(
+                f"environment {int(np.flatnonzero(self._core.steps)[0])} is in the middle of an episode; "
+                "call stagger right after a reset of all environments."
+            )
+        self._limit_steps[:] = rng.integers(1, self.episode_steps, size=self.num_envs, endpoint=True)
+
+    def true_future(self, steps: int) -> NDArray[np.float32]:
+        """Return the true load of the coming control intervals, (num_envs, steps).
+
+        For a critic during training only: nobody knows it when it counts, and no policy may see it. 1 is the
+        rate that the maximum of replicas can serve, see ``podgym.envs.future``.
+
+        Args:
+            steps: control intervals to look ahead, 1 or more.
+
+        Raises:
+            InputError: ``steps`` is no such number, or no episode was started.
+        """
+        self._require_episode()
+        rates = np.empty((self.num_envs, _whole("steps", steps)), dtype=np.float32)
+        true_rates_ahead(self._core, rates)
+        return rates
+
+    def _require_episode(self) -> None:
+        if not self._rngs:
+            raise InputError("no episode was started; call reset() first.")
 
     def _infos(self) -> dict[str, Any]:
         columns = self._core.totals.T.copy()  # (keys, num_envs)
@@ -187,8 +319,7 @@ class AutoscaleVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Masks of the next action, (num_envs, sum of the choices), for maskable policies."""
-        if not self._rngs:
-            raise InputError("no episode was started; call reset() first.")
+        self._require_episode()
         return self._core.action_masks()
 
 

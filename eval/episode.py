@@ -6,8 +6,9 @@ A record is plain arrays, so measures are pure functions of it, and it goes to a
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,24 +187,26 @@ def read_episode(path: str | Path) -> EpisodeRecord:
 class EpisodeRecorder:
     """Collects the intervals of one running episode in arrays of known length."""
 
-    def __init__(self, num_steps: int, num_services: int) -> None:
-        """Prepare for an episode of ``num_steps`` intervals."""
-        self._num_steps = num_steps
-        self._num_services = num_services
-        self._at = 0
-        self._column_names: tuple[str, ...] = ()
-        self._total_names: tuple[str, ...] = ()
-        self._columns: NDArray[np.float64] = np.empty((0, 0, 0))
-        self._totals: NDArray[np.float64] = np.empty((0, 0))
+    def __init__(
+        self, num_steps: int, num_services: int, columns: Sequence[str], totals: Sequence[str]
+    ) -> None:
+        """Prepare for an episode.
 
-    def add(self, interval: Mapping[str, NDArray[np.float64]], info: Mapping[str, float]) -> None:
-        """Add one interval: the environment's report and its ``info``."""
-        if not self._at:
-            self._column_names = tuple(interval)
-            self._total_names = tuple(info)
-            self._columns = np.empty((self._num_steps, len(interval), self._num_services))
-            self._totals = np.empty((self._num_steps, len(info)))
-        self._columns[self._at] = [interval[name] for name in self._column_names]
+        Args:
+            num_steps: most intervals there will be.
+            num_services: services of the cluster.
+            columns: names of the columns of the environment's report.
+            totals: keys of its ``info``.
+        """
+        self._at = 0
+        self._column_names = columns
+        self._total_names = totals
+        self._columns = np.empty((num_steps, len(columns), num_services))
+        self._totals = np.empty((num_steps, len(totals)))
+
+    def add(self, report: NDArray[np.float64], info: Mapping[str, float]) -> None:
+        """Add one interval: the environment's report, (num_columns, num_services), and its ``info``."""
+        self._columns[self._at] = report
         self._totals[self._at] = [info[name] for name in self._total_names]
         self._at += 1
 
@@ -245,5 +248,10 @@ def profile_sha256(profile: LoadProfile) -> str:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python, podgym and the libraries that its numbers depend on."""
-    libraries = {name: version(name) for name in ("gymnasium", "numba", "numpy")}
+    libraries = {name: _installed_version(name) for name in ("gymnasium", "numba", "numpy")}
     return {"podgym": __version__, "python": platform.python_version(), **libraries}
+
+
+@cache  # reading it from the disk takes as long as some ten intervals
+def _installed_version(library: str) -> str:
+    return version(library)

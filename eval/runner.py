@@ -1,20 +1,25 @@
-"""Running controllers on environments: one episode, or many in parallel processes.
+"""Running controllers and policies on environments: one episode, or many in parallel processes.
 
-An episode depends on its configuration, its controller and its seed alone, so results do not depend on how
+An episode depends on its configuration, on who decides and on its seed alone, so results do not depend on how
 many processes computed them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from podgym.agents.actor import Actor, LstmState
+from podgym.agents.running import load_actor, policy_environment
 from podgym.baselines import Controller, PlanningController, make_controller
 from podgym.envs.config import EnvConfig
-from podgym.envs.env import AutoscaleEnv
+from podgym.envs.env import REPORT_COLUMNS, AutoscaleEnv
+from podgym.envs.totals import INFO_KEYS
 from podgym.errors import InputError
 from podgym.eval.episode import (
     EpisodeMetadata,
@@ -41,15 +46,18 @@ class Job:
     config: EnvConfig
     """The environment."""
     controller: str
-    """Name of the controller."""
+    """Name of the controller; of a policy the algorithm that trained it."""
     controller_options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the controller."""
+    """Options of the controller; none for a policy."""
     seed: int = 0
     """Seed of the episode."""
     label: str = ""
     """What tables call it; empty: the controller's name."""
     forecaster: str | None = None
-    """File of the forecaster behind the observation and the plans, or ``oracle``; None: there is none."""
+    """File of the forecaster behind the observation and the plans, or ``oracle``; None: there is none. For a
+    policy also ``shipped`` or ``naive``; None: the one that it was trained with."""
+    policy: str | None = None
+    """File of the policy that decides; None: the controller does."""
 
 
 def make_jobs(
@@ -62,10 +70,11 @@ def make_jobs(
     episodes: int = 1,
     label: str = "",
     forecaster: str | None = None,
+    policy: str | None = None,
 ) -> list[Job]:
-    """Return the jobs of one controller: episodes with seeds ``seed``, ``seed + 1``, ...
+    """Return the jobs of one controller or policy: episodes with seeds ``seed``, ``seed + 1``, ...
 
-    Controllers that are given equal seeds face the same load.
+    Whoever is given equal seeds faces the same load.
 
     Raises:
         InputError: a seed below 0 or no episode.
@@ -75,7 +84,7 @@ def make_jobs(
     if episodes < 1:
         raise InputError(f"episodes is {episodes}; it must be 1 or more.")
     return [
-        Job(environment, config, controller, dict(options or {}), seed + i, label, forecaster)
+        Job(environment, config, controller, dict(options or {}), seed + i, label, forecaster, policy)
         for i in range(episodes)
     ]
 
@@ -103,21 +112,74 @@ def run_episode(
     """
     env.reset(seed=seed)
     controller.reset()
+    who = _Who(environment, label or controller.name, dict(controller_options or {}), seed)
+    return _record(env, who, lambda: env.step_decisions(controller.decide(env.observe()))[-1], on_step)
+
+
+def run_policy(
+    env: AutoscaleEnv,
+    policy: Actor,
+    seed: int,
+    *,
+    environment: str = "",
+    label: str = "",
+    controller_options: Mapping[str, Any] | None = None,
+    on_step: OnStep | None = None,
+) -> EpisodeRecord:
+    """Run one policy, by its best choices, for one whole episode and record every interval.
+
+    Args:
+        env: the environment, from ``podgym.agents.running.policy_environment``.
+        policy: what decides.
+        seed: of the episode.
+        environment: what tables call the environment.
+        label: what they call the policy; empty: the algorithm that trained it.
+        controller_options: what else to say of the policy in the record.
+        on_step: called every so often with the number of intervals done.
+
+    Raises:
+        InputError: the policy was made for another environment.
+    """
+    policy.check(env)
+    observation, _ = env.reset(seed=seed)
+    state: LstmState | None = None
+
+    def step() -> dict[str, float]:
+        nonlocal observation, state
+        masks = env.action_masks() if policy.description.masked else None
+        action, state = policy.act(observation, state=state, masks=masks)
+        observation, _, _, _, info = env.step(action)
+        return info
+
+    who = _Who(environment, label or policy.description.algorithm, dict(controller_options or {}), seed)
+    return _record(env, who, step, on_step)
+
+
+class _Who(NamedTuple):
+    """What the metadata of a record say of who decided where."""
+
+    environment: str
+    controller: str
+    controller_options: Mapping[str, Any]
+    seed: int
+
+
+def _record(
+    env: AutoscaleEnv, who: _Who, step: Callable[[], Mapping[str, float]], on_step: OnStep | None
+) -> EpisodeRecord:
+    """Record an episode that has just begun; ``step`` decides, lets an interval pass and returns ``info``."""
     profile = env.profile
     if profile is None:
         raise RuntimeError("the environment has no load profile after its reset.")
-    recorder = EpisodeRecorder(env.episode_steps, len(env.service_names))
-    for step in range(1, env.episode_steps + 1):
-        _, _, _, _, info = env.step_decisions(controller.decide(env.observe()))
-        recorder.add(env.interval, info)
-        if on_step is not None and (step % _REPORT_EVERY == 0 or step == env.episode_steps):
-            on_step(step)
+    recorder = EpisodeRecorder(env.episode_steps, len(env.service_names), REPORT_COLUMNS, tuple(INFO_KEYS))
+    for number in range(1, env.episode_steps + 1):
+        info = step()
+        recorder.add(env.report(), info)
+        if on_step is not None and (number % _REPORT_EVERY == 0 or number == env.episode_steps):
+            on_step(number)
     metadata = EpisodeMetadata(
-        environment=environment,
+        **who._asdict(),
         workload=env.config.workload,
-        controller=label or controller.name,
-        controller_options=dict(controller_options or {}),
-        seed=seed,
         profile_label=profile.label,
         profile_kind=profile.kind,
         profile_sha256=profile_sha256(profile),
@@ -146,11 +208,23 @@ def make_environment(config: EnvConfig, controller: Controller, forecaster: str 
 
 
 def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
-    """Make the environment and the controller of a job and run it.
+    """Make the environment and the controller or policy of a job and run it.
 
     Raises:
-        InputError: an option that the controller or the environment refuses.
+        InputError: an option that the controller or the environment refuses, or a policy for another
+            environment.
     """
+    if job.policy is not None:
+        policy = load_actor(job.policy)
+        return run_policy(
+            policy_environment(policy, config=job.config, forecaster=job.forecaster),
+            policy,
+            job.seed,
+            environment=job.environment,
+            label=job.label,
+            controller_options=_facts(policy, job.policy, job.forecaster),
+            on_step=on_step,
+        )
     controller = make_controller(job.controller, **job.controller_options)
     return run_episode(
         make_environment(job.config, controller, job.forecaster),
@@ -161,6 +235,18 @@ def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
         controller_options=job.controller_options,
         on_step=on_step,
     )
+
+
+def _facts(policy: Actor, file: str, forecaster: str | None) -> dict[str, Any]:
+    """Return what a record says of a policy in place of a controller's options."""
+    description = policy.description
+    return {
+        "policy": Path(file).name,
+        "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest(),
+        "algorithm": description.algorithm,
+        "trained_in": description.environment,
+        "forecaster": forecaster or description.forecaster,
+    }
 
 
 def run_jobs(

@@ -1,13 +1,23 @@
 """The simulated cluster: a batch for training, and one of it behind the ``Cluster`` protocol."""
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podgym.envs.cluster import ClusterObservation, PodSample, PodView, Quota, ServiceDecision, ServiceView
+from podgym.envs.cluster import (
+    ClusterObservation,
+    PodSample,
+    PodView,
+    Quota,
+    RateForecast,
+    ServiceDecision,
+    ServicePlan,
+    ServiceView,
+)
 from podgym.envs.simulator.compile import MachineCode
 from podgym.envs.simulator.engine import advance, decide_all
 from podgym.envs.simulator.nodes import DEAD_ENDPOINT
@@ -18,19 +28,64 @@ from podgym.envs.simulator.records import (
     EMPTY,
     NEVER,
     PENDING,
+    POD,
     PULLING,
     READY,
+    SERVICE,
     STARTING,
     TERMINATING,
     UNREACHABLE,
     Records,
 )
 from podgym.envs.simulator.streams import STATE_WORDS, STREAMS
-from podgym.envs.simulator.world import first_moment, make_world, start_episode
+from podgym.envs.simulator.world import (
+    first_moment,
+    make_world,
+    nominal_parameters,
+    scale_parameters,
+    start_episode,
+)
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 
 _LARGEST = (LARGEST_CPU_CORES, LARGEST_CPU_CORES, 1e15, 1e15)  # of the columns of a quota
+_NUMBERS = (int, float, np.integer, np.floating)
+
+Ahead: TypeAlias = tuple[RateForecast | None, ServicePlan | None]
+"""What is known of the future of one service; None: nothing."""
+
+
+class _ServiceState(NamedTuple):
+    """What an observation shows of the record of a service; the names are those of its fields."""
+
+    wanted: int
+    alive: int
+    ready: int
+    dead_endpoints: int
+    slots: int
+    cpu_request_cores: float
+    cpu_limit_cores: float
+    memory_request_bytes: float
+    memory_limit_bytes: float
+    seen_time_s: float
+    seen_window_s: float
+    seen_rate_rps: float
+    seen_response_s: float
+    seen_error_ratio: float
+    seen_in_flight: float
+    seen_cpu_cores: float
+    seen_memory_bytes: float
+
+
+# A record array seen through one of these shows some of its fields, and ``tolist`` reads no others.
+_SERVICE_STATE = SERVICE[list(_ServiceState._fields)]
+_POD_STATE = POD[
+    [
+        "serial", "endpoint", "start_s", "ready_change_s", "oom_s", "oom_ran_s",
+        "cpu_request_milli", "cpu_limit_milli", "memory_request_bytes", "memory_limit_bytes",
+    ]
+]  # fmt: skip
+_WITHOUT_CONTAINER = (PENDING, PULLING)
 
 
 def stream_seeds(rng: np.random.Generator) -> NDArray[np.uint64]:
@@ -55,6 +110,7 @@ class SimulatedClusters:
             raise InputError(f"num_clusters is {num_clusters}; it must be 1 or more.")
         self.config = config
         self.world = make_world(config, num_clusters, profile_samples=2)
+        self._nominal = nominal_parameters(self.world)
         self._first = first_moment(config)
         self._start = MachineCode(start_episode)
 
@@ -62,6 +118,15 @@ class SimulatedClusters:
     def num_clusters(self) -> int:
         """Number of clusters in the batch."""
         return len(self.world.clusters)
+
+    def scale_parameters(self, index: int, factors: Mapping[str, NDArray[np.float64]]) -> None:
+        """Give one cluster the configured parameters times factors, from its next ``reset`` on.
+
+        Args:
+            index: which cluster.
+            factors: (num_services,) each, by name; see ``world.scale_parameters``.
+        """
+        scale_parameters(self.world, index, self._nominal, **factors)
 
     def reset(self, index: int, profile: LoadProfile, words: NDArray[np.uint64]) -> None:
         """Start an episode in one cluster.
@@ -111,92 +176,102 @@ class SimulatedClusters:
         )
         return services["wanted"].copy(), quotas
 
-    def observe(self, index: int = 0) -> ClusterObservation:
-        """Return what the monitoring pipeline shows of one cluster."""
+    def observe(self, index: int = 0, ahead: Sequence[Ahead] | None = None) -> ClusterObservation:
+        """Return what the monitoring pipeline shows of one cluster.
+
+        Args:
+            index: which cluster.
+            ahead: what the observation is to show of the future of each service; None: nothing.
+        """
+        if ahead is None:
+            ahead = [(None, None)] * len(self.config.services)
+        rows = self.world.services[index].view(_SERVICE_STATE).tolist()
         return ClusterObservation(
             time_s=float(self.world.clusters[index]["time_s"]),
-            services=tuple(self._service_view(index, s) for s in range(len(self.config.services))),
+            services=tuple(
+                self._service_view(index, s, _ServiceState(*row), ahead[s]) for s, row in enumerate(rows)
+            ),
         )
 
-    def _service_view(self, index: int, s: int) -> ServiceView:
+    def _service_view(self, index: int, s: int, state: _ServiceState, ahead: Ahead) -> ServiceView:
         service = self.config.services[s]
-        state = self.world.services[index, s]
-        time_s = float(state["seen_time_s"])
+        forecast, plan = ahead
         return ServiceView(
             name=service.name,
-            replicas_wanted=int(state["wanted"]),
-            replicas=int(state["alive"]),
-            replicas_ready=int(state["ready"] + state["dead_endpoints"]),
+            replicas_wanted=state.wanted,
+            replicas=state.alive,
+            replicas_ready=state.ready + state.dead_endpoints,
             min_replicas=service.min_replicas,
             max_replicas=service.max_replicas,
-            quota=_quota(state),
-            sample_time_s=None if np.isnan(time_s) else time_s,
-            request_rate_rps=float(state["seen_rate_rps"]),
-            response_time_s=float(state["seen_response_s"]),
-            error_ratio=float(state["seen_error_ratio"]),
-            in_flight=float(state["seen_in_flight"]),
-            pods=self._pod_views(index, s),
+            quota=Quota(
+                state.cpu_request_cores,
+                state.cpu_limit_cores,
+                state.memory_request_bytes,
+                state.memory_limit_bytes,
+            ),
+            sample_time_s=None if math.isnan(state.seen_time_s) else state.seen_time_s,
+            request_rate_rps=state.seen_rate_rps,
+            response_time_s=state.seen_response_s,
+            error_ratio=state.seen_error_ratio,
+            in_flight=state.seen_in_flight,
+            pods=self._pod_views(index, s, state),
+            forecast=forecast,
+            plan=plan,
         )
 
-    def _pod_views(self, index: int, s: int) -> tuple[PodView, ...]:
-        state = self.world.services[index, s]
-        slots = int(state["slots"])
-        phases = self.world.phase[index, s, :slots].tolist()
-        pods = self.world.pods[index, s, :slots].tolist()
-        names = self.world.pods.dtype.names or ()
-        place = {name: position for position, name in enumerate(names)}
+    def _pod_views(self, index: int, s: int, state: _ServiceState) -> tuple[PodView, ...]:
+        service = self.config.services[s]
+        phases: list[int] = self.world.phase[index, s, : state.slots].tolist()
+        pods = self.world.pods[index, s, : state.slots].view(_POD_STATE).tolist()
+        # Pods in the same phase use alike. None is scraped until it has run for a whole scrape interval.
+        samples = {phase: _sample(service, state, phase) for phase in set(phases)}
+        last_start_s = state.seen_time_s - self.config.monitoring.scrape_interval_s
         views = []
         for phase, pod in zip(phases, pods, strict=True):
             if phase == EMPTY:
                 continue
-            quota = Quota(
-                pod[place["cpu_request_milli"]] / 1000,
-                pod[place["cpu_limit_milli"]] / 1000,
-                float(pod[place["memory_request_bytes"]]),
-                float(pod[place["memory_limit_bytes"]]),
-            )
-            start_s, endpoint = pod[place["start_s"]], pod[place["endpoint"]]
-            killed = pod[place["oom_s"]] < NEVER
+            serial, endpoint, start_s, ready_change_s, oom_s, oom_ran_s, *quota = pod
+            ready = phase == READY or (phase == UNREACHABLE and endpoint == DEAD_ENDPOINT)
+            sample = None if start_s > last_start_s else samples[phase]
+            killed = (oom_s, oom_ran_s) if oom_s < NEVER else (None, None)
             views.append(
-                PodView(
-                    name=f"{self.config.services[s].name}-{pod[place['serial']]}",
-                    phase="Pending" if phase in (PENDING, PULLING) else "Running",
-                    ready=phase == READY or (phase == UNREACHABLE and endpoint == DEAD_ENDPOINT),
-                    start_time_s=None if phase == PENDING else start_s,
-                    ready_transition_time_s=pod[place["ready_change_s"]],
-                    deleted=phase == TERMINATING,
-                    quota=quota,
-                    sample=self._sample(index, s, phase, start_s),
-                    oom_killed_s=pod[place["oom_s"]] if killed else None,
-                    oom_ran_s=pod[place["oom_ran_s"]] if killed else None,
+                PodView(  # by position: names would cost a third more, for every pod in every interval
+                    f"{service.name}-{serial}",
+                    "Pending" if phase in _WITHOUT_CONTAINER else "Running",
+                    ready,
+                    None if phase == PENDING else start_s,
+                    ready_change_s,
+                    phase == TERMINATING,
+                    _pod_quota(*quota),
+                    sample,
+                    *killed,
                 )
             )
         return tuple(views)
 
-    def _sample(self, index: int, s: int, phase: int, start_s: float) -> PodSample | None:
-        """The metrics API's answer for one pod: nothing until it has run for a whole scrape interval."""
-        state = self.world.services[index, s]
-        time_s = float(state["seen_time_s"])
-        if np.isnan(time_s) or phase not in (READY, STARTING, BACKOFF):
-            return None
-        if start_s > time_s - self.config.monitoring.scrape_interval_s:
-            return None
-        physics = self.config.services[s].parameters
-        if phase != READY:
-            cpu = physics.start_up_cpu_cores if phase == STARTING else 0.0
-            return PodSample(cpu, physics.base_memory_bytes, time_s, float(state["seen_window_s"]))
-        cpu, memory = float(state["seen_cpu_cores"]), float(state["seen_memory_bytes"])
-        if np.isnan(cpu) or np.isnan(memory):
-            return None
-        return PodSample(cpu, memory, time_s, float(state["seen_window_s"]))
+
+def _sample(service: ServiceConfig, state: _ServiceState, phase: int) -> PodSample | None:
+    """The metrics API's answer for a pod in a phase; None where it has none."""
+    if math.isnan(state.seen_time_s):
+        return None
+    cpu_cores, memory_bytes = state.seen_cpu_cores, state.seen_memory_bytes
+    if phase in (STARTING, BACKOFF):
+        cpu_cores = service.parameters.start_up_cpu_cores if phase == STARTING else 0.0
+        memory_bytes = service.parameters.base_memory_bytes
+    elif phase != READY or math.isnan(cpu_cores) or math.isnan(memory_bytes):
+        return None
+    return PodSample(cpu_cores, memory_bytes, state.seen_time_s, state.seen_window_s)
 
 
-def _quota(state: Records) -> Quota:
+@lru_cache(maxsize=1024)  # pods of one template share theirs
+def _pod_quota(
+    cpu_request_milli: int, cpu_limit_milli: int, memory_request_bytes: int, memory_limit_bytes: int
+) -> Quota:
     return Quota(
-        float(state["cpu_request_cores"]),
-        float(state["cpu_limit_cores"]),
-        float(state["memory_request_bytes"]),
-        float(state["memory_limit_bytes"]),
+        cpu_request_milli / 1000,
+        cpu_limit_milli / 1000,
+        float(memory_request_bytes),
+        float(memory_limit_bytes),
     )
 
 
@@ -284,7 +359,7 @@ def _quota_values(service: ServiceConfig, decision: ServiceDecision) -> list[tup
 
 
 def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
     return number and math.isfinite(cast(float, value))
 
 

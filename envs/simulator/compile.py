@@ -58,9 +58,12 @@ class MachineCode:
         """Run the kernel."""
         if self._code is None:
             dispatcher = cast(Any, self._function)
-            signature = tuple(cast(Any, numba.typeof)(argument) for argument in arguments)
-            dispatcher.compile(signature)
-            self._code = dispatcher.overloads[signature].entry_point
+            result = dispatcher(*arguments)
+            signatures = list(dispatcher.overloads)
+            if len(signatures) > 1:  # finding out which of them ran takes as long as some ten intervals
+                signatures = [tuple(cast(Any, numba.typeof)(argument) for argument in arguments)]
+            self._code = dispatcher.overloads[signatures[0]].entry_point
+            return result
         return self._code(*arguments)
 
     def __getstate__(self) -> dict[str, Any]:

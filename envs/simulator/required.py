@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from podgym.envs.simulator.compile import kernel
 from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.envs.simulator.queueing import delay_probability, table_row
+from podgym.envs.simulator.records import Records
 from podgym.envs.simulator.sojourn import SojournLaw, tail
 from podgym.envs.simulator.world import make_world
 
@@ -51,6 +52,10 @@ def smallest_count(
     return most
 
 
+_Constants = tuple[float, float, float, bool, bool, float, float, float, int]
+"""Of one service, in the order of the last arguments of ``smallest_count``."""
+
+
 class RequiredReplicas:
     """Counts the pods that a load needs, for the services of one configuration."""
 
@@ -59,7 +64,10 @@ class RequiredReplicas:
         self._services = config.services
         world = make_world(config, 1, 2)
         self._table = world.table
-        self._constants = [
+        self._constants = self._constants_of(world.service_parameters[0])
+
+    def _constants_of(self, service_parameters: Records) -> list[_Constants]:
+        return [
             (
                 float(parameters["cpu_demand_core_s"]),
                 float(parameters["demand_cv"]),
@@ -71,20 +79,26 @@ class RequiredReplicas:
                 service.slo_response_time_s,
                 service.max_replicas,
             )
-            for parameters, service in zip(world.service_parameters[0], config.services, strict=True)
+            for parameters, service in zip(service_parameters, self._services, strict=True)
         ]
 
-    def count(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def count(
+        self, columns: Mapping[str, NDArray[np.float64]], service_parameters: Records | None = None
+    ) -> NDArray[np.float64]:
         """Smallest numbers of ready pods for the offered rate of an interval, by the stationary law.
 
         Args:
             columns: report of an interval, arrays (num_services,).
+            service_parameters: (num_services,) parameters of an episode; None: those of the configuration.
 
         Returns:
             (num_services,) pods, at least the minimum and at most the maximum of each service.
         """
+        all_constants = self._constants
+        if service_parameters is not None:
+            all_constants = self._constants_of(service_parameters)
         counts = np.zeros(len(self._services))
-        for s, (service, constants) in enumerate(zip(self._services, self._constants, strict=True)):
+        for s, (service, constants) in enumerate(zip(self._services, all_constants, strict=True)):
             counts[s] = service.min_replicas
             rate_rps = float(columns["offered_rps"][s])
             if rate_rps > 0.0:

@@ -63,7 +63,7 @@ def make_world(config: ClusterConfig, num_clusters: int, profile_samples: int) -
         num_clusters: B, at least 1.
         profile_samples: samples that the longest load profile will have.
     """
-    _check_monitoring(config)
+    check_monitoring(config)
     names = [service.name for service in config.services]
     edges = [
         (index, names.index(callee), calls)
@@ -102,7 +102,12 @@ def _pod_slots(service: ServiceConfig) -> int:
     return 2 * service.max_replicas + math.ceil(service.parameters.max_surge * service.max_replicas) + 1
 
 
-def _check_monitoring(config: ClusterConfig) -> None:
+def check_monitoring(config: ClusterConfig) -> None:
+    """Refuse windows and delays that reach back further than the scrapes that are kept.
+
+    Raises:
+        InputError: window plus delay are too long.
+    """
     monitoring = config.monitoring
     kept_s = (SCRAPES_KEPT - 2) * monitoring.scrape_interval_s
     if monitoring.window_s + monitoring.scrape_delay_s > kept_s:
@@ -134,6 +139,50 @@ def set_parameters(world: World, which: slice | int, config: ClusterConfig) -> N
     entering = sum(service.entry_share for service in config.services)
     for index, service in enumerate(config.services):
         _set_service(world, which, index, service, entering, config.tick_s)
+
+
+class NominalParameters(NamedTuple):
+    """Parameters as configured, of one cluster; those of a batch begin as copies of them."""
+
+    cluster: Records
+    """(1,)"""
+    services: Records
+    """(S,)"""
+
+
+def nominal_parameters(world: World) -> NominalParameters:
+    """Copy the parameters of a batch that was just made, where all clusters are alike."""
+    return NominalParameters(world.cluster_parameters[:1].copy(), world.service_parameters[0].copy())
+
+
+def scale_parameters(
+    world: World,
+    b: int,
+    nominal: NominalParameters,
+    *,
+    cpu_demand: NDArray[np.float64],
+    start_up: NDArray[np.float64],
+    scrape_delay: NDArray[np.float64],
+    demand_cv: NDArray[np.float64],
+) -> None:
+    """Give one cluster nominal parameters times factors, before an episode; what was there before is lost.
+
+    Args:
+        world: the batch.
+        b: cluster.
+        nominal: what the factors multiply.
+        cpu_demand: (S,) factors on the work of one request.
+        start_up: (S,) factors on the start-up time.
+        scrape_delay: (S,) factors on the time until a scrape can be queried, all equal: one pipeline.
+        demand_cv: (S,) factors on the variation of the work; the variation correction of waits follows.
+    """
+    services = world.service_parameters[b]
+    services["cpu_demand_core_s"] = nominal.services["cpu_demand_core_s"] * cpu_demand
+    services["start_up_s"] = nominal.services["start_up_s"] * start_up
+    services["demand_cv"] = nominal.services["demand_cv"] * demand_cv
+    variation = 0.5 * (1.0 + services["demand_cv"] ** 2)
+    services["kappa"] = np.where(services["processor_sharing"], 1.0, variation)
+    world.cluster_parameters["scrape_delay_s"][b] = nominal.cluster["scrape_delay_s"][0] * scrape_delay[0]
 
 
 def log_sigma(variation: float) -> float:

@@ -1,11 +1,14 @@
 """The load that drives a cluster: the paper's scenarios, generated families and real traces.
 
 To be read in this order: ``profile`` (what every workload gives), ``scenarios``, ``families``, ``traces``
-(with ``sources``, ``access_log`` and ``registry`` behind it), and ``factory`` (workloads by name).
+(with ``sources``, ``access_log`` and ``registry`` behind it), ``mixture`` (several as one), ``factory``
+(workloads by name), and ``pool`` (a fixed set of episodes to train on).
 """
 
 from podgym.envs.workloads.factory import WORKLOADS, make_workload
 from podgym.envs.workloads.families import FAMILIES, FamilyGrid, GeneratedWorkload, Part
+from podgym.envs.workloads.mixture import MixtureWorkload
+from podgym.envs.workloads.pool import EpisodePool, remembered, remembered_rates
 from podgym.envs.workloads.profile import LoadKind, LoadProfile, Workload, resample
 from podgym.envs.workloads.registry import PUBLIC_TRACES, PublicTrace, download
 from podgym.envs.workloads.scenarios import USER_CYCLE_S, ScenarioWorkload, burst, high_load, low_load
@@ -18,10 +21,12 @@ __all__ = [
     "PUBLIC_TRACES",
     "USER_CYCLE_S",
     "WORKLOADS",
+    "EpisodePool",
     "FamilyGrid",
     "GeneratedWorkload",
     "LoadKind",
     "LoadProfile",
+    "MixtureWorkload",
     "Part",
     "PublicTrace",
     "ScenarioWorkload",
@@ -36,5 +41,7 @@ __all__ = [
     "low_load",
     "make_workload",
     "open_trace",
+    "remembered",
+    "remembered_rates",
     "resample",
 ]

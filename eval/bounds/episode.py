@@ -95,13 +95,18 @@ def check_config(config: EnvConfig) -> ServiceConfig:
     """Return the one service of an environment whose episodes can be bounded.
 
     Raises:
-        InputError: several services, a reward relative to a plan, or a weight above 0.
+        InputError: several services, a reward relative to a plan, a weight above 0, or a cluster that
+            differs from episode to episode.
     """
     services = config.cluster.services
     if len(services) != 1:
         raise InputError(
             f"bounds are computed for one service; the environment has {len(services)}. Choose one with a "
             "single service, such as podgym/Trace-v0."
+        )
+    if config.randomisation.active:
+        raise InputError(
+            "the configuration has a randomisation; bounds are computed for one fixed cluster: leave it out."
         )
     if config.reward.relative_to_plan:
         raise InputError("reward.relative_to_plan is true; bounds need a reward of its own: set it to false.")

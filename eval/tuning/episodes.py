@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from podgym.baselines import Controller, PlanningController, make_controller
 from podgym.envs.config import EnvConfig, RewardConfig
 from podgym.envs.env import AutoscaleEnv
+from podgym.envs.splits import TuningPart, check_tuning_seed, require_part, tuning_config
 from podgym.errors import InputError, unknown_name
 from podgym.eval.runner import make_environment, single_threaded
-from podgym.eval.tuning.splits import TuningPart, check_tuning_seed, require_part, tuning_config
 
 Objective = Literal["slo_cost", "reward"]
 """``slo_cost``: cost of an episode by the preset of that name, lower is better, whatever the environment's

@@ -179,7 +179,10 @@ def _header(request: Request, problem: Problem) -> dict[str, Any]:
 
 def configuration_sha256(config: EnvConfig) -> str:
     """Return a hash of everything that is configured."""
-    return hashlib.sha256(to_json(asdict(config)).encode()).hexdigest()
+    content = asdict(config)
+    if not config.randomisation.active:
+        del content["randomisation"]  # so that a hash outlives options that change nothing
+    return hashlib.sha256(to_json(content).encode()).hexdigest()
 
 
 def result_document(request: Request, problem: Problem, found: Found) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from podgym.baselines.search_spaces import Parameter
+from podgym.envs.splits import TuningPart, tuning_seeds
 from podgym.errors import InputError
 from podgym.eval.tuning.episodes import Episode, Evaluator, Objective, Outcome, cost_of, objective_value
 from podgym.eval.tuning.ledger import Ledger, Line
 from podgym.eval.tuning.proposers import Method, Options, Proposer, canonical
 from podgym.eval.tuning.schedule import Schedule, affordable_episodes, first_schedule, further_schedule
 from podgym.eval.tuning.spaces import Edge, edges, widened
-from podgym.eval.tuning.splits import TuningPart, tuning_seeds
 
 MOST_WIDENINGS = 2
 """Further searches at most; they share the further budget."""

@@ -1,4 +1,4 @@
-"""``podgym evaluate``: run controllers on an environment and measure what they did."""
+"""``podgym evaluate``: run controllers and policies on an environment and measure what they did."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podgym.cli import protocol
+from podgym.errors import InputError
+
 if TYPE_CHECKING:
     from podgym.cli.settings import Target
     from podgym.eval.contenders import Contender
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from podgym.eval.summary import Summary
 
 NAME = "evaluate"
-HELP = "run controllers on an environment or a trace and measure response time, use and scaling"
+HELP = "run controllers or policies on an environment or a trace and measure response time, use and scaling"
 
 _EPILOG = """\
 examples:
@@ -35,9 +38,16 @@ examples:
   the paper's LSTM+GA against Kubernetes' default, and against HPA with a target of its own:
     podgym evaluate --env podgym/Burst-v0 --controller lstm_ga kubernetes_default hpa:cpu_target_percent=50
 
+  a policy that you trained and the one that comes with the package, against HPA:
+    podgym evaluate --env podgym/Burst-v0 --agent my.policy pretrained --controller hpa --episodes 10
+
   another cluster; `podgym envs ID` lists every key:
     podgym evaluate --env podgym/Burst-v0 --controller hpa --set cluster.nodes.count=8 \\
         --set cluster.services.web.max_replicas=50
+
+  a declared evaluation from start to end: methods compared pairwise, with intervals; after a kill, the rest:
+    podgym evaluate --protocol quick
+    podgym evaluate --protocol families --processes 2 --output results/families --resume
 
 Response times, percentiles too, are of all requests completed in the episode. Exit status: 0, or 2 for bad
 input, in which case nothing is written."""
@@ -46,6 +56,7 @@ input, in which case nothing is written."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.epilog = _EPILOG
+    protocol.add_arguments(parser)
     where = parser.add_argument_group("what to run on (one of the first two)")
     where.add_argument("--env", metavar="ID", help="an environment; `podgym envs` lists them")
     where.add_argument(
@@ -69,9 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what = parser.add_argument_group("what to run")
     what.add_argument(
-        "--controller", metavar="NAME[:OPTION=VALUE,...]", nargs="+", default=["hpa"],
-        help="controllers with their options, such as hpa:cpu_target_percent=60 (default: hpa); "
-        "`podgym evaluate --list` shows what there is, `all` takes them all",
+        "--controller", metavar="NAME[:OPTION=VALUE,...]", nargs="+",
+        help="controllers with their options, such as hpa:cpu_target_percent=60 (default: hpa, or none with "
+        "--agent); `podgym evaluate --list` shows what there is, `all` takes them all",
+    )  # fmt: skip
+    what.add_argument(
+        "--agent", metavar="FILE|pretrained", nargs="+", action="extend", default=[],
+        help="policies: files of `podgym train` or `podgym export`, or `pretrained`, the one that comes with "
+        "the package for this environment; each brings its own forecaster and planner",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list the controllers with their options, and stop")
     what.add_argument(
@@ -83,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--forecaster", metavar="FILE",
         help="forecaster behind the observation and the plans: a file of `podgym forecast train`, `shipped`: "
         "the LSTM that comes with the package for this load (default if a controller looks at forecasts), "
-        "`naive`: the last load, or `oracle`: the true future",
+        "`naive`: the last load, or `oracle`: the true future; policies have their own unless it is given",
     )  # fmt: skip
     what.add_argument("--replicas", metavar="N", type=int, help="short for the option replicas, of static")
     what.add_argument(
@@ -120,6 +136,10 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         _list_controllers()
         return 0
+    if args.protocol is not None:
+        return protocol.run(args, _nothing_given())
+    if args.resume:
+        raise InputError("--resume goes with --protocol; other evaluations are not taken up again.")
     folder = None if args.output is None else usable_folder(args.output)
     contenders = _contenders(args)
     target = make_target(
@@ -132,7 +152,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.tuned == "both":
         contenders = with_tuned(contenders, target.name)
-        target = _with_remark(target, contenders, args.seed)
+    contenders += _agents(args, target.name, contenders)
+    target = _with_remark(target, contenders, args.seed)
     workload = target.config.workload
     chosen = args.forecaster or default_forecaster((each.controller for each in contenders), workload)
     forecaster = forecaster_file(chosen, workload)
@@ -141,7 +162,8 @@ def run(args: argparse.Namespace) -> int:
         for each in contenders
         for job in make_jobs(
             target.name, target.config, each.controller, each.options, seed=args.seed,
-            episodes=args.episodes, label=each.label, forecaster=forecaster,
+            episodes=args.episodes, label=each.label, policy=each.policy,
+            forecaster=forecaster if each.policy is None else args.forecaster,
         )
     ]  # fmt: skip
     records = _run(target, jobs, args.processes)
@@ -150,21 +172,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _with_remark(target: "Target", contenders: Sequence["Contender"], seed: int) -> "Target":
-    """Say of tuned rows what a reader must know: whether the tuner has seen these episodes."""
+    """Say of tuned and trained rows what a reader must know: whether these episodes were seen before."""
     from podgym.envs.core import open_workload
+    from podgym.envs.splits import TEST_SEEDS
     from podgym.eval.contenders import TUNED
-    from podgym.eval.tuning.splits import TEST_SEEDS
 
-    if not any(each.label.endswith(TUNED) for each in contenders):
+    tuned = any(each.label.endswith(TUNED) for each in contenders)
+    trained = any(each.policy is not None for each in contenders)
+    if not tuned and not trained:
         return target
     unseen_part = getattr(open_workload(target.config), "part", "test") == "test"
     if seed in TEST_SEEDS and unseen_part:
         return target
+    whose = " and ".join(["tuned options"] * tuned + ["policies"] * trained)
     remark = (
-        f"Tuned options were chosen on episodes like these; for results to publish, take --seed "
+        f"{whose.capitalize()} were chosen on episodes like these; for results to publish, take --seed "
         f"{TEST_SEEDS.start}, and --part test where the load is a trace."
     )
     return dataclasses.replace(target, remarks=(*target.remarks, remark))
+
+
+def _nothing_given() -> argparse.Namespace:
+    """Return the arguments of a command line that has none."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args([])
 
 
 def _list_controllers() -> None:
@@ -180,8 +212,22 @@ def _contenders(args: argparse.Namespace) -> tuple["Contender", ...]:
 
     short = {"replicas": args.replicas, "cpu_target_percent": args.target_cpu}
     extra = {name: value for name, value in short.items() if value is not None}
-    names = list(CONTROLLERS) if args.controller == ["all"] else args.controller
+    given = args.controller or ([] if args.agent else ["hpa"])
+    names = list(CONTROLLERS) if given == ["all"] else given
     return parse_contenders(names, extra)
+
+
+def _agents(
+    args: argparse.Namespace, environment: str, contenders: Sequence["Contender"]
+) -> tuple["Contender", ...]:
+    """Return the policies, among them the one that comes with the package if `all` is asked for."""
+    from podgym.agents.shipped import PRETRAINED, shipped_environments
+    from podgym.eval.contenders import agent_contenders
+
+    agents = list(args.agent)
+    if args.controller == ["all"] and PRETRAINED not in agents and environment in shipped_environments():
+        agents.append(PRETRAINED)
+    return agent_contenders(agents, environment, [each.label for each in contenders])
 
 
 def _run(target: "Target", jobs: list["Job"], processes: int) -> list["EpisodeRecord"]:

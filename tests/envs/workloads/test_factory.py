@@ -21,12 +21,14 @@ from podgym.errors import InputError
 
 def test_every_name_is_there_once() -> None:
     families = [f"family:{family}" for family in FAMILIES]
-    expected = ["high_load", "burst", "low_load", *families, *PACKAGED_TRACES, *PUBLIC_TRACES]
-    assert list(WORKLOADS) == expected
+    traces = (*PACKAGED_TRACES, *PUBLIC_TRACES)
+    assert list(WORKLOADS) == ["high_load", "burst", "low_load", *families, *traces, "families", "mixture"]
     assert all(hasattr(workloads, name) for name in workloads.__all__)
 
 
-@pytest.mark.parametrize("name", [name for name in WORKLOADS if name not in PUBLIC_TRACES])
+@pytest.mark.parametrize(
+    "name", [name for name in WORKLOADS if name not in (*PUBLIC_TRACES, "families", "mixture")]
+)
 def test_each_workload_keeps_the_common_contract(name: str) -> None:
     workload: Workload = make_workload(name)
     assert workload.name.startswith(name)

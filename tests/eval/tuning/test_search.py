@@ -7,9 +7,9 @@ import pytest
 from oracles.tuning_problem import DEFAULTS, EPISODE_STEPS, SPACE, UniformProposer, bowl, uniform_method
 
 from podgym.baselines.search_spaces import Parameter
+from podgym.envs.splits import DEV_SEEDS, TRAIN_SEEDS
 from podgym.errors import InputError
 from podgym.eval.tuning.proposers import Method
-from podgym.eval.tuning.splits import DEV_SEEDS, TRAIN_SEEDS
 
 
 def evaluations_of(run):

@@ -9,9 +9,7 @@ import pytest
 from podgym.envs.config import EnvConfig
 from podgym.envs.core import open_workload
 from podgym.envs.make import scenario_config
-from podgym.errors import InputError
-from podgym.eval.tuning.episodes import Episode, EpisodeRunner
-from podgym.eval.tuning.splits import (
+from podgym.envs.splits import (
     DEV_SEEDS,
     TEST_SEEDS,
     TRAIN_SEEDS,
@@ -20,6 +18,8 @@ from podgym.eval.tuning.splits import (
     tuning_config,
     tuning_seeds,
 )
+from podgym.errors import InputError
+from podgym.eval.tuning.episodes import Episode, EpisodeRunner
 
 
 @pytest.fixture
