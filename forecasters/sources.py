@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from podgym.envs.workloads import make_workload
 from podgym.envs.workloads.factory import WORKLOADS, is_path, unknown_workload
-from podgym.envs.workloads.profile import DAY_S, Workload, require_number
+from podgym.envs.workloads.profile import DAY_S, LoadProfile, Workload, require_number
 from podgym.envs.workloads.registry import PUBLIC_TRACES
 from podgym.envs.workloads.sources import (
     COUNT_NAME,
@@ -37,6 +37,8 @@ ForecastPart = Literal["train", "dev", "test", "holdout", "all"]
 """First 70 %, next 15 %, last 15 %; ``holdout`` is dev and test, the 30 % of the paper's 7:3 split."""
 
 _LEAD_SAMPLES = 10  # before an episode, at its first value: what a forecaster sees when one begins
+_GENERATED_EPISODE_S = 3600.0  # the default length of an episode
+_SCENARIO_DAYS, _FAMILY_DAYS = 7.0, 28.0
 _GAP_SAMPLES = 20  # between two episodes: more than any gap that is bridged (base.LONGEST_GAP)
 
 _DEFAULT_FEATURES = {
@@ -83,7 +85,7 @@ def open_series(
     features: Sequence[str] | None = None,
     step_s: float | None = None,
     folder: str | Path | None = None,
-    days: float = 7.0,
+    days: float | None = None,
     seed: int = 0,
 ) -> TraceSeries:
     """Return a trace, a file or a sampled workload as a series.
@@ -97,7 +99,8 @@ def open_series(
             column that ``sources.choose_column`` takes.
         step_s: seconds between two samples; default a minute, or the step of the trace if that is longer.
         folder: where downloaded traces lie.
-        days: length of the loads drawn from a generated workload, gaps between short ones included.
+        days: length of the loads drawn from a generated workload, gaps between short ones included; default
+            a week, and four of a generated family, whose hours differ most.
         seed: of these loads.
 
     Raises:
@@ -188,38 +191,55 @@ def _from_file(path: Path, features: Sequence[str] | None) -> tuple[Series, tupl
 
 
 def _from_workload(
-    name: str, features: Sequence[str] | None, days: float, seed: int, step_s: float
+    name: str, features: Sequence[str] | None, days: float | None, seed: int, step_s: float
 ) -> tuple[Series, tuple[int, int]]:
     workload = make_workload(name)
     feature, unit = (RATE_FEATURE, "requests/s") if workload.kind == "open" else (USERS_FEATURE, "users")
     if features is not None and list(features) != [feature]:
         raise unknown_name(f"feature of {name}", features[0], (feature,))
     rng = np.random.default_rng(seed)
+    if days is None:
+        days = _FAMILY_DAYS if math.isinf(workload.max_duration_s) else _SCENARIO_DAYS
     left_s = require_number("days", days, above=0.0) * DAY_S
     sample_s = max(require_number("step_s", step_s, above=0.0), workload.step_s)
     gap_s, lead_s = _GAP_SAMPLES * sample_s, _LEAD_SAMPLES * sample_s
     means: list[NDArray[np.float64]] = []
     rows: list[NDArray[np.int64]] = []
     row, start_s = 0, None
-    # A scenario is short: as many episodes as fit, with a gap between them that no window crosses.
+    episode_s = _episode_s(workload)
+    # As many episodes as fit, with a gap between them that no window crosses.
     while left_s > workload.step_s:
-        profile = workload.sample(rng, min(left_s, workload.max_duration_s, _scenario_s(workload)))
+        profile = workload.sample(rng, min(left_s, workload.max_duration_s, episode_s))
         start_s = profile.start_time_s if start_s is None else start_s
-        each = 0.5 * (profile.values[1:] + profile.values[:-1])  # linear in between: the mean of each step
-        if _scenario_s(workload) < np.inf:
-            lead = np.full(math.ceil(lead_s / profile.step_s), profile.values[0])
+        each = _step_means(profile, workload.step_s)
+        if episode_s < np.inf:
+            lead = np.full(math.ceil(lead_s / workload.step_s), profile.values[0])
             each = np.concatenate([lead, each])
             left_s -= lead_s
         means.append(each)
         rows.append(row + np.arange(len(each)))
-        row += len(each) + math.ceil(gap_s / profile.step_s)
+        row += len(each) + math.ceil(gap_s / workload.step_s)
         left_s -= profile.duration_s + gap_s
     values = np.concatenate(means)[:, None]
     return _on_grid(name, (feature,), (unit,), np.concatenate(rows), values, workload.step_s, start_s)
 
 
-def _scenario_s(workload: Workload) -> float:
-    return float(getattr(workload, "duration_s", np.inf))
+def _step_means(profile: LoadProfile, step_s: float) -> NDArray[np.float64]:
+    """Return the mean load of each step; it is linear between the samples, which may lie further apart."""
+    times_s = np.arange(round(profile.duration_s / step_s) + 1) * step_s
+    values = np.interp(times_s, profile.times_s, profile.values)
+    means: NDArray[np.float64] = 0.5 * (values[1:] + values[:-1])
+    return means
+
+
+def _episode_s(workload: Workload) -> float:
+    """Return the length of the episodes to draw, seconds.
+
+    A generated family could go on for ever, but with the one level and the one shape that it drew first: what
+    environments see of it is an hour each of many.
+    """
+    endless = math.isinf(workload.max_duration_s)
+    return float(getattr(workload, "duration_s", _GENERATED_EPISODE_S if endless else math.inf))
 
 
 def _on_grid(
