@@ -1,10 +1,13 @@
-"""Who takes part in a comparison: a controller, its options, and what tables call it."""
+"""Who takes part in a comparison: a controller with its options or a policy, and what tables call it."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from podgym.agents.running import load_actor
+from podgym.agents.shipped import PRETRAINED, shipped_policy
 from podgym.baselines import CONTROLLERS, controller_options, make_controller
 from podgym.errors import InputError, unknown_name
 
@@ -19,9 +22,11 @@ class Contender:
     label: str
     """What tables and files call it; no two contenders of a comparison share it."""
     controller: str
-    """Name of the controller."""
+    """Name of the controller; of a policy the algorithm that trained it."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the controller."""
+    """Options of the controller; none for a policy."""
+    policy: str | None = None
+    """File of the policy; None: a controller decides."""
 
 
 def parse_contenders(texts: Sequence[str], extra: Mapping[str, Any] | None = None) -> tuple[Contender, ...]:
@@ -72,6 +77,45 @@ def with_tuned(contenders: Iterable[Contender], environment: str) -> tuple[Conte
         if tuned is not None:
             result.append(Contender(f"{contender.controller}{TUNED}", contender.controller, tuned))
     return tuple(result)
+
+
+def agent_contenders(
+    agents: Sequence[str], environment: str, taken: Sequence[str] = ()
+) -> tuple[Contender, ...]:
+    """Return the contenders of policies, read once to see that they can be.
+
+    A label is the stem of the file, with its folder or its ending where two files share it; ``ppo`` for the
+    policy that comes with the package.
+
+    Args:
+        agents: files of policies, or ``pretrained``.
+        environment: id of the environment, which ``pretrained`` is for.
+        taken: labels of other contenders.
+
+    Raises:
+        InputError: a file that is no policy, none that comes with the package for the environment, or a label
+            that is taken.
+    """
+    files = [str(shipped_policy(environment)) if agent == PRETRAINED else agent for agent in agents]
+    labels = _agent_labels(agents)
+    for label, file in zip(labels, files, strict=True):
+        if label in taken or labels.count(label) > 1:
+            raise InputError(f"two contenders are called {label!r}; give the policy {file} another name.")
+    return tuple(
+        Contender(label, load_actor(file).description.algorithm, policy=file)
+        for label, file in zip(labels, files, strict=True)
+    )
+
+
+def _agent_labels(agents: Sequence[str]) -> list[str]:
+    """Return the shortest names that tell policies apart."""
+    paths = [Path(agent) for agent in agents]
+    stems = ["ppo" if agent == PRETRAINED else path.stem for agent, path in zip(agents, paths, strict=True)]
+    longer = [f"{path.absolute().parent.name} {path.stem}" for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else name if longer.count(name) == 1 else path.name
+        for stem, name, path in zip(stems, longer, paths, strict=True)
+    ]
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:

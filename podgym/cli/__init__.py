@@ -14,7 +14,9 @@ from typing import NoReturn, Protocol, cast
 from podgym import __version__
 from podgym.errors import InputError, unknown_name
 
-COMMANDS = ("demo", "evaluate", "paper", "plan", "tune", "forecast", "envs", "bench", "conformance")
+COMMANDS = (
+    "demo", "train", "evaluate", "paper", "plan", "tune", "forecast", "export", "envs", "bench", "conformance"
+)  # fmt: skip
 """Subcommands, each a module of this package, in the order of the help."""
 
 OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -25,6 +27,7 @@ _EPILOG = """examples:
   podgym demo --quick
   podgym envs podgym/Burst-v0
   podgym evaluate --env podgym/HighLoad-v0 --controller hpa --episodes 10
+  podgym train --env podgym/Burst-v0 --algo ppo
   podgym paper
   podgym plan --env podgym/Burst-v0 --minute 5
   podgym tune hpa --env podgym/HighLoad-v0 --budget 50000
