@@ -64,7 +64,7 @@ prove "types: a function without annotations" typecheck 'planted\.py.*\[no-untyp
 printf '"""Planted."""\n\nimport podgym.baselines\n' >"$copy/envs/planted.py"
 prove "layers: an environment that imports a baseline" layers 'podgym\.envs\.planted -> podgym\.baselines'
 
-for library in numba torch stable_baselines3 kubernetes statsmodels onnxruntime deap optuna; do
+for library in numba torch stable_baselines3 sb3_contrib kubernetes statsmodels onnxruntime deap optuna; do
     printf '"""Planted."""\n\n\ndef late() -> None:\n    import %s\n' $library >"$copy/eval/planted.py"
     prove "layers: $library where it is not allowed" layers "podgym\.eval\.planted -> $library"
 done

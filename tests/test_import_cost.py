@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 HEAVY = (
-    "torch", "stable_baselines3", "numba", "pandas", "matplotlib", "pyarrow", "rich", "statsmodels",
-    "prophet", "onnx", "onnxruntime", "tensorboard", "deap", "optuna",
+    "torch", "stable_baselines3", "sb3_contrib", "numba", "pandas", "matplotlib", "pyarrow", "rich",
+    "statsmodels", "prophet", "onnx", "onnxruntime", "tensorboard", "deap", "optuna", "yaml",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ examples:
   podgym bench
   podgym bench --env podgym/Burst-v0 --num-envs 256 --seconds 1
   podgym bench --scaling --json > bench.json
+  podgym bench --train                            # frames per second of PPO, with SB3 on CartPole beside it
 
 One thread, CPU time, best round; restarts of episodes are part of what is measured. Absolute rates move with
 the machine: compare the ratios of one run. docs/performance.md says how to read the tables."""
@@ -48,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scaling", action="store_true", help="also measure cost against services, pods and ticks per step"
     )
+    parser.add_argument(
+        "--train", action="store_true",
+        help="measure training instead: PPO with the shipped settings, and SB3's PPO on CartPole beside it",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object with every round")
 
 
@@ -57,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: an unknown id, or a number that cannot be used; nothing is measured then.
     """
+    if args.train:
+        from podgym.cli.bench_train import run_training_bench
+
+        return run_training_bench(args, _progress)
     from podgym.errors import require_whole
     from podgym.eval.bench import bench, bench_cases, bench_environments, check_effort
     from podgym.eval.bench_machine import measure_memory, this_machine
