@@ -1,0 +1,186 @@
+"""What an evaluation declares: environments, episodes, methods, and against whom they are judged."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from podgym.envs.registration import ENVIRONMENT_IDS
+from podgym.envs.splits import DEV_SEEDS, TEST_SEEDS, TRAIN_SEEDS
+from podgym.errors import InputError, require_whole, unknown_name
+
+Part = Literal["train", "dev", "test"]
+Bound = Literal["lower_bound", "clairvoyant"]
+
+ALL = "all"
+"""Word for every controller with tuned options on an environment."""
+DEFAULT, TUNED = "default", "tuned"
+"""Words for the options of a controller."""
+SAME, EACH = "same", "each"
+"""Words for what a policy was trained on: the environment that it is run on, or each of the protocol's."""
+DEV = "dev"
+"""Word for the rival with the best result on dev."""
+
+SEEDS: Mapping[str, range] = {"train": TRAIN_SEEDS, "dev": DEV_SEEDS, "test": TEST_SEEDS}
+"""Seeds of the episodes of each part."""
+_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerMethod:
+    """A controller that is not learned."""
+
+    controller: str
+    """Its name, or ``all``: every controller with tuned options, each a method of its own."""
+    options: str | Mapping[str, Any] = DEFAULT
+    """``default``, ``tuned`` (those that come with the package for the environment), or options."""
+    vary: Mapping[str, Any] = field(default_factory=dict)
+    """One option with a list of values: as many variants, whose violations and costs make the front at which
+    the method is compared at equal violation."""
+    forecaster: str | None = None
+    """``shipped``, ``naive``, ``oracle`` or a file; None: the best there is, if the controller uses one."""
+    label: str | None = None
+    """What tables call it; None: its name and options."""
+    variant_of: str | None = None
+    """Label of the method whose front this is a further point of; None: a method of its own."""
+    episodes: int | None = None
+    """Run the first so many episodes only; None: all."""
+    optional: bool = False
+    """Whether it is left out, with a remark, where it is not to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMethod:
+    """A learned policy."""
+
+    policy: str
+    """File, or ``pretrained``: the one that comes with the package."""
+    trained_on: str = SAME
+    """For ``pretrained``: the id whose policy it is, ``same`` or ``each`` (as many methods)."""
+    forecaster: str | None = None
+    """In place of the policy's own."""
+    label: str | None = None
+    """What tables call it; None: ``ppo`` for the shipped one, else the stem of the file."""
+    variant_of: str | None = None
+    """As of ``ControllerMethod``."""
+    episodes: int | None = None
+    """As of ``ControllerMethod``."""
+    optional: bool = False
+    """As of ``ControllerMethod``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsMethod:
+    """A method that was trained several times, with a folder of ``podgym train`` per training seed."""
+
+    runs: str
+    """The ``--logdir`` of the runs, or the folder below it that holds those of one environment."""
+    algorithm: str = "ppo"
+    """Start of the names of their folders: ``ALGORITHM-seedS``."""
+    trained_on: str = SAME
+    """The id on which they were trained, ``same`` or ``each``."""
+    forecaster: str | None = None
+    """In place of the policies' own."""
+    label: str | None = None
+    """What tables call it; None: the algorithm."""
+    variant_of: str | None = None
+    """As of ``ControllerMethod``."""
+    episodes: int | None = None
+    """As of ``ControllerMethod``."""
+    optional: bool = False
+    """As of ``ControllerMethod``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundMethod:
+    """What the best possible controller pays, from below (``lower_bound``) or above (``clairvoyant``)."""
+
+    bound: Bound
+    """Which."""
+    quotas: bool = False
+    """Whether that controller may change quotas too; without them the bound holds for replicas alone."""
+    label: str | None = None
+    """What tables call it."""
+    episodes: int | None = None
+    """As of ``ControllerMethod``; a bound takes seconds per episode."""
+    optional: bool = False
+    """As of ``ControllerMethod``: bounds are of one service that does not differ between episodes."""
+
+    def __post_init__(self) -> None:
+        if self.bound not in get_args(Bound):
+            raise unknown_name("bound", self.bound, get_args(Bound))
+
+
+Method: TypeAlias = ControllerMethod | PolicyMethod | RunsMethod | BoundMethod
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A declared evaluation. Every method runs the same episodes."""
+
+    name: str
+    """Short name, for files and tables."""
+    ids: tuple[str, ...]
+    """Environments."""
+    first_seed: int
+    """Seed of the first episode; the others follow."""
+    episodes: int
+    """Episodes on each environment."""
+    methods: tuple[Method, ...]
+    """What takes part."""
+    description: str = ""
+    """What it is for."""
+    part: Part = "test"
+    """Part of every workload that has parts; the seeds must be those of it."""
+    rival: str = DEV
+    """Whom every method is compared with: a label, or ``dev``: on each environment the tuned controller with
+    the best result on dev, where it was tuned."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of every environment's configuration, such as ``episode_s``."""
+    episodes_per_unit: int = 50
+    """Episodes of a controller or bound between two writes: what a kill can lose. Policies run at once."""
+    time_limit_s: float = 600.0
+    """Longest time that an episode may take; beyond it the method has failed."""
+    resamples: int = 20_000
+    """Replicates of every bootstrap."""
+    processes: int = 1
+    """Processes, unless told otherwise; results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        for environment in self.ids:
+            if environment not in ENVIRONMENT_IDS:
+                raise unknown_name("environment", environment, ENVIRONMENT_IDS)
+        if not self.ids or len(set(self.ids)) < len(self.ids):
+            raise InputError("ids must name one environment or more, each once.")
+        if not self.methods:
+            raise InputError("methods is empty; name what takes part.")
+        self._check_numbers()
+        for method in self.methods:
+            if method.episodes is not None:
+                require_whole("episodes of a method", method.episodes, 1, self.episodes)
+
+    def _check_numbers(self) -> None:
+        require_whole("episodes", self.episodes, 1, _MOST)
+        require_whole("episodes_per_unit", self.episodes_per_unit, 1, _MOST)
+        require_whole("resamples", self.resamples, 100, 10**7)
+        require_whole("processes", self.processes, 1, 1024)
+        require_whole("first_seed", self.first_seed, 0, 2**62)
+        if not 0.0 < self.time_limit_s < math.inf:
+            raise InputError(f"time_limit_s is {self.time_limit_s}; it must be a number of seconds above 0.")
+        if self.part not in SEEDS:
+            raise unknown_name("part", self.part, SEEDS)
+        seeds = SEEDS[self.part]
+        if self.seeds.start not in seeds or self.seeds[-1] not in seeds:
+            raise InputError(
+                f"seeds {self.first_seed} to {self.seeds[-1]} are not all of part {self.part!r}, which has "
+                f"{seeds.start} to {seeds.stop - 1}; change first_seed or part."
+            )
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of the episodes."""
+        return range(self.first_seed, self.first_seed + self.episodes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
