@@ -72,7 +72,7 @@ def test_all_plans_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         ([*PLAN, "--objective", "cheap"], "unknown objective"),
         ([*PLAN, "--headroom", "-1"], "headroom"),
         (["plan"], "give either --env ID or --workload"),
-        (["plan", "--workload", "family:burst"], "no forecaster for family:burst"),
+        (["plan", "--workload", "google2019"], "no forecaster for google2019"),
         ([*PLAN, "--set", "cluster.nodes.memory_bytes=700000000"], "web"),
         (["paper", "--episodes", "1"], "needs 2 or more"),
         (["paper", "--scheme", "lstmga"], "Did you mean 'lstm_ga'"),
