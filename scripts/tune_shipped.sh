@@ -2,7 +2,7 @@
 # Tune every controller that has a search space for every registered id, and write baselines/tuned.json, which
 # comes with the package. Control intervals per search: 100,000 for the scenarios; 300,000 for the trace, whose
 # hours differ most; 30,000 for the boutique, whose eleven services make a step ten times as long. Half as many
-# again where a range proves too narrow. About two hours of processor time. A search that was interrupted goes on
+# again where a range proves too narrow. About three hours of processor time. A search that was interrupted goes on
 # where it stopped.
 #
 # Usage: scripts/tune_shipped.sh [FOLDER]       ledgers and results (default: results/tuning)
@@ -13,7 +13,7 @@ bin=${VENV:-.venv}/bin
 controllers=$("$bin/python" -c \
     'from podgym.baselines.search_spaces import SEARCH_SPACES; print(*SEARCH_SPACES, "rule")')
 
-for environment in HighLoad Burst LowLoad Trace Boutique; do
+for environment in HighLoad Burst LowLoad Trace FamilyConstant FamilyDiurnal FamilyVariable FamilyBurst FamilyFlash Boutique; do
     budget=100000
     [ "$environment" = Trace ] && budget=300000
     [ "$environment" = Boutique ] && budget=30000
