@@ -24,7 +24,13 @@ from podgym.agents.actor import Policy
 from podgym.agents.policy_file import save_policy
 from podgym.agents.torch_policies import PlanPolicyMixin, extract_policy
 from podgym.errors import InputError
-from podgym.train.algorithms import BootstrapTimeLimits, PlannedTraining, forget_rollout, make_algorithm
+from podgym.train.algorithms import (
+    BootstrapTimeLimits,
+    PlannedTraining,
+    forget_rollout,
+    make_algorithm,
+    unchecked_distributions,
+)
 from podgym.train.checkpoints import latest_checkpoint, save_checkpoint
 from podgym.train.constraint import ViolationMultiplier
 from podgym.train.dev import DevEpisodes
@@ -86,10 +92,11 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
     try:
-        run = TrainingRun(settings, folder, environment, algorithm, on_progress, on_evaluation)
-        for remark in run.remarks:
-            on_remark(remark)
-        return run.run()
+        with unchecked_distributions():
+            run = TrainingRun(settings, folder, environment, algorithm, on_progress, on_evaluation)
+            for remark in run.remarks:
+                on_remark(remark)
+            return run.run()
     finally:
         torch.set_num_threads(threads)
 

@@ -194,8 +194,9 @@ class TrainingSettings:
     """Iterations between two evaluations on dev."""
     eval_episodes: int = field(default=128, metadata=checked(whole(1, 100_000)))
     """Episodes of an evaluation."""
-    checkpoint_every: int = field(default=10, metadata=checked(whole(1, 10**6)))
-    """Iterations between two checkpoints; a kill loses no more than these."""
+    checkpoint_every: int = field(default=30, metadata=checked(whole(1, 10**6)))
+    """Iterations between two checkpoints; a kill loses no more than these. All episodes begin anew after a
+    checkpoint, so with few iterations the policy sees mostly their beginnings."""
     figure_every: int = field(default=5, metadata=checked(whole(0, 10**6)))
     """Evaluations between two figures of a dev episode; 0: no figures."""
     seed: int = field(default=0, metadata=checked(whole(0, 2**31 - 1)))

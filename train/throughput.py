@@ -9,7 +9,12 @@ import numpy as np
 import torch
 
 from podgym.errors import require_whole
-from podgym.train.algorithms import BootstrapTimeLimits, PlannedTraining, make_algorithm
+from podgym.train.algorithms import (
+    BootstrapTimeLimits,
+    PlannedTraining,
+    make_algorithm,
+    unchecked_distributions,
+)
 from podgym.train.problem import describe, make_training_envs, training_problem
 from podgym.train.run import algorithm_options
 from podgym.train.settings import TrainingSettings
@@ -72,17 +77,16 @@ def measure_training(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        shipped = settings_for(algorithm, environment)
-        settings = _sized(shipped, num_envs)
+        settings = _sized(settings_for(algorithm, environment), num_envs)
         model, envs = _model(environment, algorithm, settings)
         yardstick = _yardstick()
-        _round(model, envs, 1, settings)
-        _yardstick_round(yardstick)
         rounds, others = [], []
-        for _ in range(repeats):
-            rounds.append(_round(model, envs, iterations, settings))
+        for _ in range(1 + repeats):  # the first warms up
+            with unchecked_distributions():
+                rounds.append(_round(model, envs, iterations, settings))
             others.append(_yardstick_round(yardstick))
             on_round()
+        del rounds[0], others[0]
     finally:
         torch.set_num_threads(threads)
     seconds, in_envs = min(rounds)

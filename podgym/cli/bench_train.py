@@ -24,7 +24,7 @@ def run_training_bench(args: argparse.Namespace, progress: Callable[[int], Calla
         args.env or DEFAULT_ENVIRONMENT,
         num_envs=args.num_envs,
         repeats=args.repeats,
-        on_round=progress(args.repeats),
+        on_round=progress(1 + args.repeats),
     )
     machine, date = this_machine(), datetime.date.today().isoformat()
     if args.json:
