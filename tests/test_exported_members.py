@@ -40,6 +40,8 @@ def test_walk_finds_the_linked_packages() -> None:
 
 @pytest.mark.parametrize("name", package_names())
 def test_exported_names_resolve_once_and_are_complete(name: str) -> None:
+    if name == "podgym.train":
+        pytest.importorskip("sb3_contrib")  # it trains, and does nothing else
     package = importlib.import_module(name)
     exported = getattr(package, "__all__", None)
     if exported is None:

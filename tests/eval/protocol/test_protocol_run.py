@@ -58,6 +58,7 @@ def killed_after(count):
 
 
 def test_numbers_are_those_of_the_runner_and_the_batch(make_protocol, make_runs, tmp_path):
+    pytest.importorskip("torch")  # the shipped forecasters are networks
     """Also of a controller that plans, and of every training seed."""
     methods = (ControllerMethod("hpa"), ControllerMethod("lstm_ga"), RunsMethod(make_runs()))
     protocol = make_protocol(*methods)
@@ -88,6 +89,7 @@ def test_numbers_are_those_of_the_runner_and_the_batch(make_protocol, make_runs,
 
 
 def test_a_kill_between_any_two_units_changes_nothing(make_protocol, make_runs, tmp_path):
+    pytest.importorskip("torch")  # the shipped forecasters are networks
     protocol = make_protocol(
         ControllerMethod("hpa"), ControllerMethod("rule", "tuned"), RunsMethod(make_runs())
     )
