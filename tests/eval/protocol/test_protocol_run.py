@@ -58,8 +58,8 @@ def killed_after(count):
 
 
 def test_numbers_are_those_of_the_runner_and_the_batch(make_protocol, make_runs, tmp_path):
-    pytest.importorskip("torch")  # the shipped forecasters are networks
     """Also of a controller that plans, and of every training seed."""
+    pytest.importorskip("torch")  # the shipped forecasters are networks
     methods = (ControllerMethod("hpa"), ControllerMethod("lstm_ga"), RunsMethod(make_runs()))
     protocol = make_protocol(*methods)
     seen = []
