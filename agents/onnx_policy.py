@@ -7,7 +7,7 @@ if it were a number.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,7 @@ from podgym.agents.description import FORMAT, PolicyDescription
 from podgym.errors import InputError
 from podgym.files import missing_with_hint
 from podgym.forecasters.onnx.file import MANIFEST_KEY, seal
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from podgym.forecasters.onnx.runtime import open_session
 
 OBSERVATION, H, C = "observation", "h", "c"
 """Inputs of the graph: float32 (batch, n) and, with an LSTM, (batch, lstm_size) twice."""
@@ -43,7 +41,7 @@ class OnnxPolicy(Actor):
             InputError: see ``load_onnx_policy``.
         """
         _verify(content, origin)
-        session = _session(content, origin)
+        session = open_session(content, origin)
         super().__init__(_description(session.get_modelmeta().custom_metadata_map, origin))
         self._session = session
         self._source = (content, origin)
@@ -91,23 +89,6 @@ def _verify(content: bytes, origin: str) -> None:
     if MANIFEST_KEY.encode() in content:
         raise InputError(f"{origin} was cut, or changed after the export. {_EXPORT_AGAIN}")
     raise InputError(f"{origin} is no ONNX file of podgym: it carries no manifest. {_EXPORT_AGAIN}")
-
-
-def _session(content: bytes, origin: str) -> "InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError("ONNX Runtime is not installed; pip install 'podgym[forecast]'.") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a different error for each reason
-        raise InputError(
-            f"{origin} is whole, but ONNX Runtime {onnxruntime.__version__} cannot run it: {error}. Install "
-            "a newer ONNX Runtime, or export the policy again."
-        ) from error
 
 
 def _description(entries: dict[str, str], origin: str) -> PolicyDescription:

@@ -6,7 +6,7 @@ broken monitor would look like a quiet night. What goes in is therefore checked 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,10 @@ from podgym.forecasters.onnx.file import (
     scores_from_text,
     verified_hash,
 )
+from podgym.forecasters.onnx.runtime import open_session
 from podgym.forecasters.run import FitRun
 from podgym.forecasters.series import Series
 from podgym.forecasters.windows import windows
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 LATEST_CLOCK_S = 1e9
 """Clocks from here on are refused, s: 30 years after the first Monday, but 2001 in Unix time."""
@@ -56,7 +54,7 @@ class OnnxForecaster(Forecaster):
             threads: threads of one inference.
         """
         digest = verified_hash(content, origin)
-        session = _session(content, origin, threads)
+        session = open_session(content, origin, threads)
         entries: dict[str, str] = session.get_modelmeta().custom_metadata_map
         manifest = manifest_from_json(entries.get(MANIFEST_KEY, ""), digest, origin)
         scores = scores_from_text(entries.get(SCORES_KEY, ""), manifest, origin)
@@ -231,24 +229,6 @@ def load_onnx(path: str | Path, *, features: Sequence[str] | None = None, thread
             "trained on yours."
         )
     return forecaster
-
-
-def _session(content: bytes, origin: str, threads: int) -> "InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError("ONNX Runtime is not installed; pip install 'podgym[forecast]'.") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a different error for each reason
-        raise InputError(
-            f"{origin} is whole, but ONNX Runtime {onnxruntime.__version__} cannot run it: {error}. Install "
-            "a newer ONNX Runtime, or export the forecaster again."
-        ) from error
 
 
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
