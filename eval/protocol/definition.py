@@ -26,8 +26,32 @@ SEEDS: Mapping[str, range] = {"train": TRAIN_SEEDS, "dev": DEV_SEEDS, "test": TE
 _MOST = 100_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """What can be said of every method."""
+
+    label: str | None = None
+    """What tables call it; None: its name and options, ``ppo`` for the shipped policy, the stem of a file, or
+    the algorithm of runs."""
+    episodes: int | None = None
+    """Run the first so many episodes only; None: all."""
+    optional: bool = False
+    """Whether it is left out, with a remark, where it is not to be had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contestant(_Entry):
+    """What can be said of every method that decides by itself."""
+
+    forecaster: str | None = None
+    """``shipped``, ``naive``, ``oracle`` or a file; None: a policy's own, or the best there is, if a
+    controller uses one."""
+    variant_of: str | None = None
+    """Label of the method whose front this is a further point of; None: a method of its own."""
+
+
 @dataclass(frozen=True, slots=True)
-class ControllerMethod:
+class ControllerMethod(_Contestant):
     """A controller that is not learned."""
 
     controller: str
@@ -37,40 +61,20 @@ class ControllerMethod:
     vary: Mapping[str, Any] = field(default_factory=dict)
     """One option with a list of values: as many variants, whose violations and costs make the front at which
     the method is compared at equal violation."""
-    forecaster: str | None = None
-    """``shipped``, ``naive``, ``oracle`` or a file; None: the best there is, if the controller uses one."""
-    label: str | None = None
-    """What tables call it; None: its name and options."""
-    variant_of: str | None = None
-    """Label of the method whose front this is a further point of; None: a method of its own."""
-    episodes: int | None = None
-    """Run the first so many episodes only; None: all."""
-    optional: bool = False
-    """Whether it is left out, with a remark, where it is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyMethod:
+class PolicyMethod(_Contestant):
     """A learned policy."""
 
     policy: str
     """File, or ``pretrained``: the one that comes with the package."""
     trained_on: str = SAME
     """For ``pretrained``: the id whose policy it is, ``same`` or ``each`` (as many methods)."""
-    forecaster: str | None = None
-    """In place of the policy's own."""
-    label: str | None = None
-    """What tables call it; None: ``ppo`` for the shipped one, else the stem of the file."""
-    variant_of: str | None = None
-    """As of ``ControllerMethod``."""
-    episodes: int | None = None
-    """As of ``ControllerMethod``."""
-    optional: bool = False
-    """As of ``ControllerMethod``."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunsMethod:
+class RunsMethod(_Contestant):
     """A method that was trained several times, with a folder of ``podgym train`` per training seed."""
 
     runs: str
@@ -79,32 +83,19 @@ class RunsMethod:
     """Start of the names of their folders: ``ALGORITHM-seedS``."""
     trained_on: str = SAME
     """The id on which they were trained, ``same`` or ``each``."""
-    forecaster: str | None = None
-    """In place of the policies' own."""
-    label: str | None = None
-    """What tables call it; None: the algorithm."""
-    variant_of: str | None = None
-    """As of ``ControllerMethod``."""
-    episodes: int | None = None
-    """As of ``ControllerMethod``."""
-    optional: bool = False
-    """As of ``ControllerMethod``."""
 
 
 @dataclass(frozen=True, slots=True)
-class BoundMethod:
-    """What the best possible controller pays, from below (``lower_bound``) or above (``clairvoyant``)."""
+class BoundMethod(_Entry):
+    """What the best possible controller pays, from below (``lower_bound``) or above (``clairvoyant``).
+
+    Bounds take seconds per episode, and are of one service that does not differ between episodes.
+    """
 
     bound: Bound
     """Which."""
     quotas: bool = False
     """Whether that controller may change quotas too; without them the bound holds for replicas alone."""
-    label: str | None = None
-    """What tables call it."""
-    episodes: int | None = None
-    """As of ``ControllerMethod``; a bound takes seconds per episode."""
-    optional: bool = False
-    """As of ``ControllerMethod``: bounds are of one service that does not differ between episodes."""
 
     def __post_init__(self) -> None:
         if self.bound not in get_args(Bound):

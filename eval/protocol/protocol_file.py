@@ -149,46 +149,34 @@ def _common(content: Mapping[str, Any], path: str, **defaults: object) -> tuple[
     return fields, {"label": label, "episodes": episodes, "optional": optional}
 
 
+def _contestant(
+    content: Mapping[str, Any], path: str, **defaults: object
+) -> tuple[JsonFields, dict[str, Any]]:
+    """As ``_common``, for a method that decides by itself."""
+    fields, common = _common(content, path, forecaster=None, variant_of=None, **defaults)
+    own = {name: fields.text_or_none(name) for name in ("forecaster", "variant_of")}
+    return fields, {**common, **own}
+
+
 def _controller(content: Mapping[str, Any], path: str) -> ControllerMethod:
-    own: dict[str, object] = {"options": DEFAULT, "vary": {}, "forecaster": None, "variant_of": None}
-    fields, common = _common(content, path, **own)
+    fields, common = _contestant(content, path, options=DEFAULT, vary={})
     words = isinstance(content.get("options", DEFAULT), str)
-    result = ControllerMethod(
-        controller=fields.text("controller"),
-        options=fields.text("options") if words else fields.free("options"),
-        vary=fields.free("vary"),
-        forecaster=fields.text_or_none("forecaster"),
-        variant_of=fields.text_or_none("variant_of"),
-        **common,
-    )
+    options = fields.text("options") if words else fields.free("options")
+    result = ControllerMethod(fields.text("controller"), options, fields.free("vary"), **common)
     fields.finish()
     return result
 
 
 def _policy(content: Mapping[str, Any], path: str) -> PolicyMethod:
-    fields, common = _common(content, path, trained_on=SAME, forecaster=None, variant_of=None)
-    result = PolicyMethod(
-        policy=fields.text("policy"),
-        trained_on=fields.text("trained_on"),
-        forecaster=fields.text_or_none("forecaster"),
-        variant_of=fields.text_or_none("variant_of"),
-        **common,
-    )
+    fields, common = _contestant(content, path, trained_on=SAME)
+    result = PolicyMethod(fields.text("policy"), fields.text("trained_on"), **common)
     fields.finish()
     return result
 
 
 def _runs(content: Mapping[str, Any], path: str) -> RunsMethod:
-    own: dict[str, object] = {"algorithm": "ppo", "trained_on": SAME, "forecaster": None, "variant_of": None}
-    fields, common = _common(content, path, **own)
-    result = RunsMethod(
-        runs=fields.text("runs"),
-        algorithm=fields.text("algorithm"),
-        trained_on=fields.text("trained_on"),
-        forecaster=fields.text_or_none("forecaster"),
-        variant_of=fields.text_or_none("variant_of"),
-        **common,
-    )
+    fields, common = _contestant(content, path, algorithm="ppo", trained_on=SAME)
+    result = RunsMethod(fields.text("runs"), fields.text("algorithm"), fields.text("trained_on"), **common)
     fields.finish()
     return result
 
