@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from podgym import __version__
 from podgym.agents.json_fields import JsonFields, plain_json
@@ -202,7 +202,7 @@ class PolicyDescription:
         network, prior = fields.nested("network"), fields.nested_or_none("prior")
         planner = fields.nested_or_none("planner")
         result = cls(
-            algorithm=fields.text("algorithm"),  # type: ignore[arg-type]  # checked on construction
+            algorithm=cast(Algorithm, fields.text("algorithm")),  # checked on construction
             environment=fields.text("environment"),
             observation_names=fields.texts("observation_names"),
             action_nvec=fields.wholes("action_nvec"),
@@ -286,7 +286,7 @@ def _service(fields: JsonFields) -> ServiceSpec:
 def _network(fields: JsonFields) -> NetworkSpec:
     result = NetworkSpec(
         hidden=fields.wholes("hidden"),
-        activation=fields.text("activation"),  # type: ignore[arg-type]  # checked on construction
+        activation=cast(Activation, fields.text("activation")),  # checked on construction
         lstm_size=fields.whole_or_none("lstm_size"),
     )
     fields.finish()

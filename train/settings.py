@@ -29,8 +29,6 @@ from podgym.train.values import (
     word,
 )
 
-ALGORITHMS = ("ppo", "maskable_ppo", "recurrent_ppo")
-"""Algorithms, each with a file of settings: PPO, PPO with action masks, PPO with an LSTM."""
 TUNED = "tuned"
 """Options of a controller: those that ship with the package for the environment."""
 

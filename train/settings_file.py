@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from podgym.agents.description import ALGORITHMS
 from podgym.envs.config import override
 from podgym.envs.registration import ENVIRONMENT_IDS
 from podgym.errors import InputError, unknown_name
 from podgym.files import missing_with_hint
-from podgym.train.settings import ALGORITHMS, TUNED, PlannerSettings, TrainingSettings
+from podgym.train.settings import TUNED, PlannerSettings, TrainingSettings
 from podgym.train.values import build
 
 DEFAULT = "default"

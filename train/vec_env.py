@@ -108,10 +108,8 @@ class TrainingEnvs(VecEnv):
         """
         ahead = self._future[:, 1:]  # of episodes that end now, after this step
         step = self.env.step_arrays(self._actions)
-        totals = step.totals
-        if len(step.ended):
-            totals = totals.copy()
-            totals[step.ended] = step.final_totals
+        totals = step.totals  # a copy of our own
+        totals[step.ended] = step.final_totals
         rewards = self._rewards(totals, step.rewards)
         self._counter.add(totals, self._actions)
         self._returns += totals[:, _TERMS] @ self.weights

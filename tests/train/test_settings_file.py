@@ -9,10 +9,11 @@ pytest.importorskip("yaml")
 
 import yaml
 
+from podgym.agents.description import ALGORITHMS
 from podgym.baselines.tuned import tuned_options
 from podgym.envs.registration import ENVIRONMENT_IDS
 from podgym.errors import InputError
-from podgym.train.settings import ALGORITHMS, PolicySettings, TrainingSettings
+from podgym.train.settings import PolicySettings, TrainingSettings
 from podgym.train.settings_file import controller_options, laid_over, parse_blocks, settings_for
 from podgym.train.values import Schedule, build
 
