@@ -23,7 +23,7 @@ examples:
   a policy for the paper's burst, with the settings that ship for it:
     podgym train --env podgym/Burst-v0 --algo ppo
 
-  the same in a few minutes, for another seed:
+  the same with a quarter of the frames, for another seed:
     podgym train --env podgym/Burst-v0 --algo ppo --total-steps 500000 --seed 1
 
   go on after Ctrl-C, a kill or a power cut; the policy is the same to the last bit:
