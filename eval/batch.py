@@ -60,6 +60,8 @@ class BatchResult:
     """Decisions that changed the wanted replicas of a service; as the measure of this name."""
     response_time_mean_s: Floats
     """Mean response time of the requests completed in the episode, s; nan when there was none."""
+    response_time_p95_s: Floats
+    """Its 95th percentile, s; as the measure of this name."""
 
 
 def evaluate_batch(
@@ -166,4 +168,5 @@ def _numbers(record: EpisodeRecord) -> list[float]:
         _MEASURES["replicas_changed"](record),
         _MEASURES["scaling_events"](record),
         _MEASURES["response_time_mean_s"](record),
+        _MEASURES["response_time_p95_s"](record),
     ]

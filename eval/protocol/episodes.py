@@ -31,7 +31,7 @@ _AS_MEASURED = {
 }
 _OF_BATCH = (
     "cost", "slo_violation_ratio", "slo_violation_time_ratio", "core_hours", "gib_hours", "churn",
-    "scaling_events", "response_time_mean_s",
+    "scaling_events", "response_time_mean_s", "response_time_p95_s",
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class EpisodeRow:
     response_time_mean_s: float = math.nan
     """Mean response time of the completed requests, s."""
     response_time_p95_s: float = math.nan
-    """Its 95th percentile, s; not computed of policies, whose episodes run all at once."""
+    """Its 95th percentile, s."""
     failure: str = ""
     """Why there are no numbers; empty: there are."""
 

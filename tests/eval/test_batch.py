@@ -21,6 +21,7 @@ AS_MEASURED = {
     "churn": "replicas_changed",
     "scaling_events": "scaling_events",
     "response_time_mean_s": "response_time_mean_s",
+    "response_time_p95_s": "response_time_p95_s",
 }
 RANDOMISED = {"randomisation": {"cpu_demand": [0.8, 1.25]}}
 
