@@ -126,14 +126,18 @@ def shown_rates(config: EnvConfig, rates: RateForecaster | None) -> RateForecast
     return rates if config.observation.forecast == "learned" else None
 
 
+def training_pool(problem: TrainingProblem, workload: Workload) -> EpisodePool | None:
+    """Return the loads that a run draws its episodes from, out of a workload; None: each is new."""
+    size = problem.settings.episode_pool
+    return EpisodePool(workload, size, _POOL_SEED + problem.settings.seed) if size else None
+
+
 def make_training_envs(problem: TrainingProblem) -> TrainingEnvs:
     """Make the environments of a run on the train part of its load."""
     settings = problem.settings
     config = tuning_config(problem.config, "train")
     workload = open_workload(config)
-    pool = None
-    if settings.episode_pool:
-        pool = EpisodePool(workload, settings.episode_pool, _POOL_SEED + settings.seed)
+    pool = training_pool(problem, workload)
     rates = open_rates(problem, remember=pool is not None)
     planner = planner_of(problem, rates, remember=pool is not None)
     live_reference = settings.reference == "plan" and pool is None

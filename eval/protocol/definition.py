@@ -24,6 +24,7 @@ DEV = "dev"
 SEEDS: Mapping[str, range] = {"train": TRAIN_SEEDS, "dev": DEV_SEEDS, "test": TEST_SEEDS}
 """Seeds of the episodes of each part."""
 _MOST = 100_000
+_NOT_FOR_ONE = ("reward", "workload", "workload_options", "episode_s", "randomisation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,19 @@ class _Contestant(_Entry):
     controller uses one."""
     variant_of: str | None = None
     """Label of the method whose front this is a further point of; None: a method of its own."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the environment for this method alone, such as pods of another size from the start on. It
+    faces the same load and is charged alike; it needs a label of its own."""
+
+    def __post_init__(self) -> None:
+        if self.changes and self.label is None:
+            raise InputError("a method with changes needs a label that says so.")
+        charged = [name for name in self.changes if str(name).split(".")[0] in _NOT_FOR_ONE]
+        if charged:
+            raise InputError(
+                f"changes of one method name {charged[0]}; what is paid, what comes and how long an episode "
+                "is must be the same for all: put it into the changes of the protocol."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,8 @@ class ControllerMethod(_Contestant):
     controller: str
     """Its name, or ``all``: every controller with tuned options, each a method of its own."""
     options: str | Mapping[str, Any] = DEFAULT
-    """``default``, ``tuned`` (those that come with the package for the environment), or options."""
+    """``default``, ``tuned`` (those that come with the package for the environment), the ``result.json`` of
+    ``podgym tune``, or options."""
     vary: Mapping[str, Any] = field(default_factory=dict)
     """One option with a list of values: as many variants, whose violations and costs make the front at which
     the method is compared at equal violation."""
@@ -68,7 +83,7 @@ class PolicyMethod(_Contestant):
     """A learned policy."""
 
     policy: str
-    """File, or ``pretrained``: the one that comes with the package."""
+    """File, or ``pretrained``: those that come with the package, one for each training seed."""
     trained_on: str = SAME
     """For ``pretrained``: the id whose policy it is, ``same`` or ``each`` (as many methods)."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from podgym.agents.shipped import PRETRAINED, shipped_environments, shipped_policy
+from podgym.agents.shipped import PRETRAINED, shipped_environments, shipped_policies
 from podgym.baselines import CONTROLLERS, controller_options, make_controller
 from podgym.baselines.tuned import tuned_entries, tuned_entry, tuned_options
 from podgym.envs.config import EnvConfig, override
@@ -32,11 +32,13 @@ from podgym.eval.protocol.definition import (
     RunsMethod,
 )
 from podgym.eval.tuning.episodes import objective_config
+from podgym.eval.tuning.run import read_result
 from podgym.files import missing_with_hint
 
 Kind = Literal["controller", "policy", "lower_bound", "clairvoyant"]
 
 _BEST_POLICY = "best.policy"
+_RESULT_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Entrant:
     """Of a bound: whether quotas may change."""
     variant_of: str | None = None
     """Label of the method whose front it belongs to."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of the environment, for this method alone."""
 
 
 def protocol_config(protocol: Protocol, environment: str) -> EnvConfig:
@@ -119,7 +123,7 @@ def best_by_dev(entrants: Sequence[Entrant]) -> str | None:
     for each in entrants:
         entry = tuned_entry(each.controller, each.environment) if each.tuned else None
         score = None if entry is None else entry.ledger.get("tuned_dev_mean")
-        if score is not None and each.variant_of is None:
+        if score is not None and each.variant_of is None and not each.changes:
             results[each.method] = float(score)
     return min(results, key=lambda label: results[label]) if results else None
 
@@ -159,7 +163,9 @@ def _entrants(method: Method, environment: str, config: EnvConfig, protocol: Pro
 
 def _all_tuned(method: ControllerMethod, environment: str) -> list[str]:
     if method.options != TUNED or method.vary or method.label or method.variant_of:
-        raise InputError("controller 'all' goes with options 'tuned', and without label, vary or variant_of.")
+        raise InputError(
+            "controller 'all' goes with options 'tuned', and without label, vary, variant_of or changes."
+        )
     return [entry.controller for entry in tuned_entries() if entry.environment == environment]
 
 
@@ -175,6 +181,7 @@ def _of_controller(method: ControllerMethod, environment: str, config: EnvConfig
     base = Entrant(
         environment, label, "controller", 0, controller=name, options=options, tuned=method.options == TUNED,
         forecaster=forecaster_file(word, config.workload), variant_of=method.variant_of,
+        changes=method.changes,
     )  # fmt: skip
     yield base
     if len(method.vary) > 1:
@@ -196,6 +203,8 @@ def _options(method: ControllerMethod, environment: str) -> dict[str, Any]:
         return dict(method.options)
     if method.options == DEFAULT:
         return {}
+    if method.options.endswith(_RESULT_SUFFIX):
+        return _options_of_result(method, environment)
     if method.options != TUNED:
         raise unknown_name("word for options", method.options, (DEFAULT, TUNED))
     options = tuned_options(method.controller, environment)
@@ -205,6 +214,19 @@ def _options(method: ControllerMethod, environment: str) -> dict[str, Any]:
             "with podgym tune."
         )
     return options
+
+
+def _options_of_result(method: ControllerMethod, environment: str) -> dict[str, Any]:
+    """Return the options that ``podgym tune`` found, if for this controller, environment and changes."""
+    path = str(method.options)
+    result = read_result(Path(path))
+    wanted = tuple(f"{name}={value}" for name, value in sorted(method.changes.items()))
+    asked = {"controller": method.controller, "environment": environment, "changes": wanted}
+    for name, value in asked.items():
+        found = tuple(sorted(result[name])) if name == "changes" else result[name]
+        if found != value:
+            raise InputError(f"{path} was tuned for {name} {found!r}, but the method has {value!r}.")
+    return dict(result["best"]["options"])
 
 
 def _of_policy(method: PolicyMethod, environment: str, ids: Sequence[str]) -> Iterator[Entrant]:
@@ -220,7 +242,8 @@ def _of_policy(method: PolicyMethod, environment: str, ids: Sequence[str]) -> It
     for trained_on, own in _trained_on(method.trained_on, label, environment, ids):
         if method.optional and method.trained_on == EACH and trained_on not in shipped_environments():
             continue
-        yield _policy_entrant(method, environment, own, shipped_policy(trained_on), None)
+        for seed, path in shipped_policies(trained_on).items():
+            yield _policy_entrant(method, environment, own, path, seed)
 
 
 def _of_runs(method: RunsMethod, environment: str, ids: Sequence[str]) -> Iterator[Entrant]:
@@ -235,7 +258,7 @@ def _policy_entrant(
 ) -> Entrant:
     return Entrant(
         environment, label, "policy", 0, policy=str(path), training_seed=seed, forecaster=method.forecaster,
-        variant_of=method.variant_of,
+        variant_of=method.variant_of, changes=method.changes,
     )  # fmt: skip
 
 

@@ -153,9 +153,9 @@ def _contestant(
     content: Mapping[str, Any], path: str, **defaults: object
 ) -> tuple[JsonFields, dict[str, Any]]:
     """As ``_common``, for a method that decides by itself."""
-    fields, common = _common(content, path, forecaster=None, variant_of=None, **defaults)
+    fields, common = _common(content, path, forecaster=None, variant_of=None, changes={}, **defaults)
     own = {name: fields.text_or_none(name) for name in ("forecaster", "variant_of")}
-    return fields, {**common, **own}
+    return fields, {**common, **own, "changes": fields.free("changes")}
 
 
 def _controller(content: Mapping[str, Any], path: str) -> ControllerMethod:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-from podgym.envs.config import EnvConfig
+from podgym.envs.config import EnvConfig, override
 from podgym.eval.episode import library_versions
 from podgym.eval.protocol.definition import Protocol
 from podgym.eval.protocol.entrants import Entrant, protocol_config, short_id
@@ -95,11 +95,12 @@ def cut(protocol: Protocol, entrants: Iterable[Entrant]) -> list[Unit]:
     configs = {environment: protocol_config(protocol, environment) for environment in protocol.ids}
     units = []
     for entrant in entrants:
+        config = override(configs[entrant.environment], entrant.changes)
         seeds = protocol.seeds[: entrant.episodes]
         size = len(seeds) if entrant.kind == "policy" else protocol.episodes_per_unit
         for first in range(0, len(seeds), size):
             block = tuple(seeds[first : first + size])
-            units.append(Unit(entrant, configs[entrant.environment], block, protocol.time_limit_s))
+            units.append(Unit(entrant, config, block, protocol.time_limit_s))
     return units
 
 
@@ -164,8 +165,8 @@ def _fingerprint(unit: Unit) -> str:
     entrant = asdict(unit.entrant)
     for name in ("policy", "forecaster"):
         entrant[name] = _file_identity(entrant[name])
-    for name in ("method", "variant_of", "episodes", "tuned"):
-        del entrant[name]  # what it is called and compared with changes no number
+    for name in ("method", "variant_of", "episodes", "tuned", "changes"):
+        del entrant[name]  # what it is called and compared with changes no number; changes are configured
     content = {
         "entrant": entrant,
         "configuration_sha256": configuration_sha256(unit.config),

@@ -1,5 +1,7 @@
 """The environment that a policy needs, the policies that ship, and the forecaster behind a policy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracles.policies import describe, planning, random_policy, short_config, zero_policy
@@ -8,7 +10,7 @@ from podgym.agents import running, shipped
 from podgym.agents.description import PlannerSpec
 from podgym.agents.policy_file import save_policy
 from podgym.agents.running import open_planner, policy_environment, surroundings
-from podgym.agents.shipped import shipped_environments, shipped_policy
+from podgym.agents.shipped import shipped_environments, shipped_policies, shipped_policy
 from podgym.envs.config import override
 from podgym.envs.forecasts import TrueRates
 from podgym.envs.make import scenario_config
@@ -165,8 +167,10 @@ def test_policies_that_ship_are_found_by_their_id(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"no environment yet.*podgym train --env podgym/Burst-v0"):
         shipped_policy("podgym/Burst-v0")
     folder = tmp_path / "pretrained"
-    path = save_policy(zero_policy(describe()), folder / "Burst-v0.policy")
+    path = save_policy(zero_policy(describe()), folder / "Burst-v0" / "seed0.policy")
     (folder / "notes.md").write_text("no policy")
+    (folder / "Trace-v0").mkdir()
+    (folder / "Trace-v0" / "notes.policy").write_text("no policy")
     assert shipped_environments() == ("podgym/Burst-v0",)
     assert shipped_policy("podgym/Burst-v0") == path
     with pytest.raises(InputError, match=r"there is one for podgym/Burst-v0\)"):
@@ -175,8 +179,20 @@ def test_policies_that_ship_are_found_by_their_id(tmp_path, monkeypatch):
         shipped_policy("workload x.csv")
 
 
+def test_of_several_training_seeds_the_best_on_dev_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
+    folder = tmp_path / "pretrained" / "Burst-v0"
+    for seed, cost in ((10, 6000.0), (2, 5000.0), (3, 7000.0)):
+        described = replace(describe(), provenance={"dev": {"cost": cost}})
+        save_policy(zero_policy(described), folder / f"seed{seed}.policy")
+    save_policy(zero_policy(describe()), folder / "seed4.policy")  # says nothing of its cost
+    assert list(shipped_policies("podgym/Burst-v0")) == [2, 3, 4, 10]
+    assert shipped_policy("podgym/Burst-v0") == folder / "seed2.policy"
+
+
 def test_everything_that_ships_can_be_loaded_and_fits():
     for environment in shipped_environments():
-        policy = running.load_actor(shipped_policy(environment))
-        assert policy.description.environment == environment
-        surroundings(policy)
+        for path in shipped_policies(environment).values():
+            policy = running.load_actor(path)
+            assert policy.description.environment == environment
+            surroundings(policy)

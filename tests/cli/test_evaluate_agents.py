@@ -19,7 +19,7 @@ def folder(monkeypatch, tmp_path):
     """Where a policy ships for podgym/Burst-v0."""
     monkeypatch.setenv("PODGYM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
-    save_policy(zero_policy(planning()), tmp_path / "pretrained" / "Burst-v0.policy")
+    save_policy(zero_policy(planning()), tmp_path / "pretrained" / "Burst-v0" / "seed0.policy")
     return tmp_path
 
 

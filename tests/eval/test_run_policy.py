@@ -144,7 +144,7 @@ def test_contenders_are_called_by_their_files(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     policy = zero_policy(describe())
     files = [saved(tmp_path, policy, name) for name in ("a/best.policy", "b/best.policy", "own.policy")]
-    saved(tmp_path, zero_policy(recurrent()), "pretrained/Burst-v0.policy")
+    saved(tmp_path, zero_policy(recurrent()), "pretrained/Burst-v0/seed0.policy")
     agents = agent_contenders([*files, "pretrained"], "podgym/Burst-v0")
     assert [each.label for each in agents] == ["a best", "b best", "own", "ppo"]
     assert [each.controller for each in agents] == ["ppo", "ppo", "ppo", "recurrent_ppo"]

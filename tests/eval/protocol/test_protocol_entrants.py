@@ -1,5 +1,7 @@
 """From declared methods to what decides: options, files, forecasters, and the choice of the rival."""
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -101,12 +103,17 @@ def test_pretrained_policies(make_protocol, monkeypatch, tmp_path):
     found, remarks = resolve(make_protocol(ControllerMethod("hpa"), policy))
     assert labels(found) == ["hpa"]
     assert "no policy for podgym/FamilyBurst-v0" in remarks[0]
-    save_policy(zero_policy(describe(BURST)), tmp_path / "pretrained" / "FamilyBurst-v0.policy")
+    for seed in (0, 1):
+        file = tmp_path / "pretrained" / "FamilyBurst-v0" / f"seed{seed}.policy"
+        save_policy(zero_policy(describe(BURST)), file)
     found, _ = resolve(make_protocol(policy))
-    assert (found[0].method, found[0].kind) == ("ppo", "policy")
+    assert [(each.method, each.kind, each.training_seed) for each in found] == [
+        ("ppo", "policy", 0),
+        ("ppo", "policy", 1),
+    ]
     matrix = PolicyMethod("pretrained", "each", optional=True)
     found, _ = resolve(make_protocol(ControllerMethod("hpa"), matrix, ids=(BURST, FLASH)))
-    assert labels(found) == ["hpa", "ppo of FamilyBurst-v0"] * 2
+    assert labels(found) == ["hpa", *["ppo of FamilyBurst-v0"] * 2] * 2
 
 
 def test_bounds_where_there_can_be_some(make_protocol):
@@ -144,6 +151,39 @@ def test_dev_results_ship_for_every_family(make_protocol):
     best = best_by_dev(found)
     means = [tuned_entry(each.controller, BURST).ledger["tuned_dev_mean"] for each in found]
     assert found[means.index(min(means))].method == best
+
+
+PODS = {"cluster.services.web.cpu_request_cores": 0.25, "cluster.services.web.memory_request_bytes": 2.0**28}
+
+
+def test_options_that_were_tuned_elsewhere(make_protocol, tmp_path):
+    path = tmp_path / "result.json"
+    result = {
+        "format": "podgym.tuning/1", "controller": "hpa", "environment": BURST,
+        "changes": [f"{name}={value}" for name, value in reversed(PODS.items())],
+        "best": {"options": {"cpu_target_percent": 51}},
+    }  # fmt: skip
+    path.write_text(json.dumps(result))
+    method = ControllerMethod("hpa", str(path), label="small pods", changes=PODS)
+    (found,), _ = resolve(make_protocol(method))
+    assert (found.method, found.options, found.changes) == ("small pods", {"cpu_target_percent": 51}, PODS)
+    assert best_by_dev([replace(found, tuned=True)]) is None  # not the environment of the others
+    for wrong, words in (
+        (replace(method, changes={}), "tuned for changes"),
+        (replace(method, controller="keda"), "tuned for controller 'hpa'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resolve(make_protocol(wrong))
+    with pytest.raises(InputError, match="tuned for environment"):
+        resolve(make_protocol(method, ids=(FLASH,)))
+
+
+def test_what_is_paid_is_the_same_for_all():
+    with pytest.raises(InputError, match="a label that says so"):
+        ControllerMethod("hpa", changes=PODS)
+    for name in ("reward.preset", "reward", "workload", "episode_s"):
+        with pytest.raises(InputError, match="must be the same for all"):
+            PolicyMethod("a.policy", label="own", changes={name: 1})
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,19 @@ def killed_after(count):
     return report
 
 
+def test_changes_of_one_method_are_its_own(make_protocol, tmp_path):
+    """Static pods of half the size cost less, on the same load; the others are what they were."""
+    pods = {"cluster.services.web.cpu_request_cores": 0.25}
+    methods = (ControllerMethod("static"), ControllerMethod("static", label="small", changes=pods))
+    run_protocol(make_protocol(*methods), tmp_path / "both")
+    run_protocol(make_protocol(methods[0]), tmp_path / "alone")
+    small, usual = rows_of(tmp_path / "both", "small"), rows_of(tmp_path / "both", "static")
+    assert usual == rows_of(tmp_path / "alone", "static")
+    for one, other in zip(small, usual, strict=True):
+        assert one.profile_sha256 == other.profile_sha256
+        assert one.core_hours == pytest.approx(other.core_hours / 2.0)
+
+
 def test_numbers_are_those_of_the_runner_and_the_batch(make_protocol, make_runs, tmp_path):
     """Also of a controller that plans, and of every training seed."""
     pytest.importorskip("torch")  # the shipped forecasters are networks
