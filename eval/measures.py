@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from podgym.eval.charges import LIST_PRICES, POWER, PriceTable
 from podgym.eval.episode import EpisodeRecord
 from podgym.eval.mixture import LAW_COLUMNS, Laws, mixture_mean_s, mixture_quantile_s
 
@@ -28,6 +29,9 @@ BUSIEST_SHARE = 0.95
 ALPHA = BETA = 0.5
 """Weights of CPU and memory in the mean utilisation, as in the paper."""
 GIB = 1024.0**3
+SECONDS_PER_HOUR = 3600.0
+_CORE_HOURS = ("cpu_requested_core_s", SECONDS_PER_HOUR)  # column, and its amount per unit
+_GIB_HOURS = ("memory_requested_byte_s", SECONDS_PER_HOUR * GIB)
 _SMALLEST_LACK = 1e-6  # pods: rounding of an integral over time is no lack
 
 
@@ -49,14 +53,16 @@ class Measure:
     """Whether it is defined for one service of several."""
 
 
-def measure(record: EpisodeRecord) -> dict[str, float]:
+def measure(record: EpisodeRecord, prices: PriceTable = LIST_PRICES) -> dict[str, float]:
     """Return every measure of an episode by name, in the order of ``MEASURES``."""
-    return {each.name: each.compute(record) for each in MEASURES}
+    return {each.name: each.compute(record) for each in measures_at(prices)}
 
 
-def measure_by_service(record: EpisodeRecord) -> dict[str, dict[str, float]]:
+def measure_by_service(
+    record: EpisodeRecord, prices: PriceTable = LIST_PRICES
+) -> dict[str, dict[str, float]]:
     """Return, by service, every measure that is defined for a service alone."""
-    chosen = [each for each in MEASURES if each.by_service]
+    chosen = [each for each in measures_at(prices) if each.by_service]
     return {
         name: {each.name: each.compute(alone) for each in chosen}
         for name in record.metadata.service_names
@@ -200,6 +206,39 @@ def _provisioning_timeshare(sign: float) -> Callable[[EpisodeRecord], float]:
     return compute
 
 
+def _instability(record: EpisodeRecord) -> float:
+    duration_s = record.columns["duration_s"]  # (num_steps, num_services), like the others
+    supply = record.columns["ready_replica_s"] / duration_s
+    demand_changes = np.sign(np.diff(record.columns["required_replicas"], axis=0))
+    changes = np.diff(supply, axis=0)
+    supply_changes = np.where(np.abs(changes) > _SMALLEST_LACK, np.sign(changes), 0.0)
+    apart = duration_s[1:][supply_changes != demand_changes]
+    return _ratio(float(apart.sum()), float(duration_s[1:].sum()))
+
+
+def _money(prices: PriceTable) -> Callable[[EpisodeRecord], float]:
+    core_hours, gib_hours = _scaled_sum(*_CORE_HOURS), _scaled_sum(*_GIB_HOURS)
+    return lambda record: prices.money(core_hours(record), gib_hours(record))
+
+
+def _energy_wh(record: EpisodeRecord) -> float:
+    used = _sum(record, "cpu_used_core_s") / SECONDS_PER_HOUR
+    return POWER.energy_wh(_scaled_sum(*_CORE_HOURS)(record), used, _scaled_sum(*_GIB_HOURS)(record))
+
+
+def _money_measure(prices: PriceTable) -> Measure:
+    definition = (
+        f"Price of the requested resources: {prices.core_hour:g} {prices.currency} a core hour, "
+        f"{prices.gib_hour:g} a GiB hour ({prices.source})."
+    )
+    return Measure("money", prices.currency, "lower", definition, _money(prices))
+
+
+def measures_at(prices: PriceTable) -> tuple[Measure, ...]:
+    """Return every measure, with money at other prices."""
+    return tuple(_money_measure(prices) if each.name == "money" else each for each in MEASURES)
+
+
 def _reward(record: EpisodeRecord) -> float:
     return float(record.totals["reward"].sum())
 
@@ -253,15 +292,21 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "core_hours", "core h", "lower", "CPU requested by pods that hold a place on a node, over time.",
-        _scaled_sum("cpu_requested_core_s", 3600.0),
+        _scaled_sum(*_CORE_HOURS),
     ),
     Measure(
         "gib_hours", "GiB h", "lower", "Memory requested by pods that hold a place on a node, over time.",
-        _scaled_sum("memory_requested_byte_s", 3600.0 * GIB),
+        _scaled_sum(*_GIB_HOURS),
     ),
     Measure(
         "replica_hours", "pod h", "lower", "Pods that exist and are not terminating, over time.",
-        _scaled_sum("replica_s", 3600.0),
+        _scaled_sum("replica_s", SECONDS_PER_HOUR),
+    ),
+    _money_measure(LIST_PRICES),
+    Measure(
+        "energy_wh", "Wh", "lower",
+        "Energy of the requested resources: idle power of the cores, more with their use, memory, and what "
+        "the data centre adds; see podgym.eval.charges.", _energy_wh,
     ),
     Measure(
         "scaling_events", "changes", "lower", "Decisions that changed the wanted replicas of a service.",
@@ -287,6 +332,11 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "over_provisioned_time", "1", "lower",
         "Timeshare: share of time with more ready pods than required.", _provisioning_timeshare(-1.0),
+    ),
+    Measure(
+        "instability", "1", "lower",
+        "Share of time in which ready pods did not change in the direction of the pods required.",
+        _instability,
     ),
     Measure("oom_kills", "kills", "lower", "Pods killed over their memory limit.",
             lambda record: _sum(record, "oom_kills")),

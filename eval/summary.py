@@ -6,8 +6,9 @@ from typing import Any
 
 from podgym.envs.config import EnvConfig
 from podgym.errors import InputError
+from podgym.eval.charges import LIST_PRICES, PriceTable
 from podgym.eval.episode import EpisodeRecord
-from podgym.eval.measures import MEASURES, mean_and_spread, measure, measure_by_service
+from podgym.eval.measures import MEASURES, mean_and_spread, measure, measure_by_service, measures_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,27 @@ class Summary:
     """Mean over the episodes, by service and measure."""
 
 
-def summarise(records: Sequence[EpisodeRecord], group: str = "", controller: str = "") -> Summary:
+def summarise(
+    records: Sequence[EpisodeRecord],
+    group: str = "",
+    controller: str = "",
+    prices: PriceTable = LIST_PRICES,
+) -> Summary:
     """Return the summary of episodes of one controller.
 
     Args:
         records: the episodes.
         group: name of the environment for tables; default: as recorded.
         controller: name of the controller for tables; default: as recorded.
+        prices: what money is counted at.
 
     Raises:
         InputError: no episode.
     """
     if not records:
         raise InputError("there is no episode to summarise.")
-    by_episode = tuple(measure(record) for record in records)
-    services = [_by_service(record, whole) for record, whole in zip(records, by_episode, strict=True)]
+    by_episode = tuple(measure(record, prices) for record in records)
+    services = [_by_service(record, whole, prices) for record, whole in zip(records, by_episode, strict=True)]
     statistics = {name: mean_and_spread(each[name] for each in by_episode) for name in by_episode[0]}
     return Summary(
         group=group or records[0].metadata.environment,
@@ -63,16 +70,21 @@ def summarise(records: Sequence[EpisodeRecord], group: str = "", controller: str
     )
 
 
-def _by_service(record: EpisodeRecord, whole: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def _by_service(
+    record: EpisodeRecord, whole: Mapping[str, float], prices: PriceTable
+) -> dict[str, dict[str, float]]:
     """Measures by service; those of a single one are the measures of the episode, computed before."""
     if record.num_services > 1:
-        return measure_by_service(record)
+        return measure_by_service(record, prices)
     own = {each.name: whole[each.name] for each in MEASURES if each.by_service}
     return {record.metadata.service_names[0]: own}
 
 
 def result_document(
-    summaries: Sequence[Summary], records: Sequence[EpisodeRecord], configs: Mapping[str, EnvConfig]
+    summaries: Sequence[Summary],
+    records: Sequence[EpisodeRecord],
+    configs: Mapping[str, EnvConfig],
+    prices: PriceTable = LIST_PRICES,
 ) -> dict[str, Any]:
     """Return results as plain data with everything needed to judge and repeat them.
 
@@ -80,13 +92,14 @@ def result_document(
         summaries: one per environment and controller.
         records: one episode of each summary, in the same order: for options, constants and versions.
         configs: configuration of each environment, by the summaries' ``group``.
+        prices: what money was counted at in the summaries.
     """
     return {
         "format": "podgym.results/1",
         "versions": dict(records[0].metadata.versions),
         "measures": {
             each.name: {"unit": each.unit, "better": each.better, "definition": each.definition}
-            for each in MEASURES
+            for each in measures_at(prices)
         },
         "environments": {
             name: {"configuration": asdict(config), "constants": _constants(name, summaries, records)}

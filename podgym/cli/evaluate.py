@@ -13,6 +13,7 @@ from podgym.errors import InputError
 
 if TYPE_CHECKING:
     from podgym.cli.settings import Target
+    from podgym.eval.charges import PriceTable
     from podgym.eval.contenders import Contender
     from podgym.eval.episode import EpisodeRecord
     from podgym.eval.runner import Job
@@ -117,6 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="episodes to run at a time; the results do not depend on it (default: 1)",
     )  # fmt: skip
     out = parser.add_argument_group("output")
+    out.add_argument(
+        "--prices", metavar="CORE,GIB[,CURRENCY]",
+        help="price of a core and of a GiB of memory for an hour, for the measure money (default: "
+        "0.04048,0.004445,USD, the list price of AWS Fargate)",
+    )  # fmt: skip
     out.add_argument("--output", metavar="DIR", help="write figures, data of every interval and results.json")
     out.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
@@ -128,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
         InputError: anything about the arguments or the trace; nothing is written then.
     """
     from podgym.cli.settings import make_target
+    from podgym.eval.charges import LIST_PRICES, parse_prices
     from podgym.eval.contenders import with_tuned
     from podgym.eval.forecast_choice import default_forecaster, forecaster_file
     from podgym.eval.runner import make_jobs
@@ -140,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
         return protocol.run(args, _nothing_given())
     if args.resume:
         raise InputError("--resume goes with --protocol; other evaluations are not taken up again.")
+    prices = parse_prices(args.prices) if args.prices else LIST_PRICES
     folder = None if args.output is None else usable_folder(args.output)
     contenders = _contenders(args)
     target = make_target(
@@ -167,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
         )
     ]  # fmt: skip
     records = _run(target, jobs, args.processes)
-    _show_and_write(target, contenders, records, folder, as_json=args.json)
+    _show_and_write(target, contenders, records, folder, prices=prices, as_json=args.json)
     return 0
 
 
@@ -244,6 +252,7 @@ def _show_and_write(
     records: Sequence["EpisodeRecord"],
     folder: Path | None,
     *,
+    prices: "PriceTable",
     as_json: bool,
 ) -> None:
     from podgym.eval.summary import result_document, summarise
@@ -251,8 +260,9 @@ def _show_and_write(
 
     count = len(records) // len(contenders)
     groups = [records[count * i : count * (i + 1)] for i in range(len(contenders))]
-    summaries = [summarise(group) for group in groups]
-    document = result_document(summaries, [group[0] for group in groups], {target.name: target.config})
+    summaries = [summarise(group, prices=prices) for group in groups]
+    firsts = [group[0] for group in groups]
+    document = result_document(summaries, firsts, {target.name: target.config}, prices)
     document["remarks"] = list(target.remarks)
     written: list[Path] = []
     if folder is not None:

@@ -14,7 +14,7 @@ _DECLARED = {
     "env": "--env", "workload": "--workload", "part": "--part", "peak_rps": "--peak-rps",
     "episode_hours": "--episode-hours", "changes": "--set", "controller": "--controller", "agent": "--agent",
     "forecaster": "--forecaster", "replicas": "--replicas", "target_cpu": "--target-cpu", "seed": "--seed",
-    "episodes": "--episodes", "tuned": "--tuned",
+    "episodes": "--episodes", "tuned": "--tuned", "prices": "--prices",
 }  # fmt: skip
 """Options whose place is the protocol, by the name of their value."""
 
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("or a declared protocol")
     group.add_argument(
         "--protocol", metavar="NAME|FILE",
-        help="run a declared evaluation: quick (two minutes), families, traces, paper, shift, ablation, or your "
-        "own .yml; with --output (default: results/NAME), --processes, --resume and --json",
+        help="run a declared evaluation: quick (two minutes), families, traces, paper, shift, ablation, or "
+        "your own .yml; with --output (default: results/NAME), --processes, --resume and --json",
     )  # fmt: skip
     group.add_argument(
         "--resume", action="store_true",

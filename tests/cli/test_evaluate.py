@@ -318,3 +318,14 @@ def test_file_stem(name, stem):
 )
 def test_duration_text(seconds, text):
     assert duration_text(seconds) == text
+
+
+def test_money_at_prices_of_ones_own(capsys):
+    argv = ["evaluate", "--env", "podgym/Burst-v0", "--episode-hours", "0.05", "--tuned", "no", "--json"]
+    assert main([*argv, "--prices", "2,1,EUR"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    mean = document["results"][0]["mean"]
+    assert mean["money"] == pytest.approx(2 * mean["core_hours"] + mean["gib_hours"])
+    assert document["measures"]["money"]["unit"] == "EUR"
+    assert main([*argv, "--prices", "2"]) == 2
+    assert "price of a core hour" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.make import scenario_config
 from podgym.envs.simulator.sojourn import SojournLaw, tail
+from podgym.eval.charges import PriceTable
 from podgym.eval.measures import (
     MEASURES,
     busiest,
@@ -15,6 +16,7 @@ from podgym.eval.measures import (
     mean_and_spread,
     measure,
     measure_by_service,
+    measures_at,
 )
 from podgym.eval.mixture import mixture_quantile_s
 from podgym.eval.runner import run_episode
@@ -49,12 +51,15 @@ WORKED = {
     "core_hours": 300 / 3600,
     "gib_hours": 30 / 3600,
     "replica_hours": 105 / 3600,
+    "money": (300 * 0.04048 + 30 * 0.004445) / 3600,
+    "energy_wh": 1.135 * (300 * 0.74 + 120 * (3.5 - 0.74) + 30 * 0.392) / 3600,
     "scaling_events": 2.0,
     "replicas_changed": 3.0,
     "under_provisioning": (1 / 4 + 0) / 2,  # 3 ready pods where 4, then 2 are required
     "over_provisioning": (0 + 1 / 2) / 2,
     "under_provisioned_time": 0.5,
     "over_provisioned_time": 0.5,
+    "instability": 1.0,  # fewer pods are required in the second interval, as many are ready
     "oom_kills": 3.0,
     "restarts": 1.0,
     "reward": -2.0,
@@ -107,6 +112,27 @@ def test_supply_equal_to_demand_is_neither_under_nor_over(make_record):
     record = make_record({"required_replicas": [3, 3], "ready_replica_s": [45.0, 45.0 - 1e-9]})
     result = measure(record)
     assert result["under_provisioned_time"] == result["over_provisioned_time"] == 0.0
+
+
+def test_money_at_other_prices(worked):
+    prices = PriceTable(core_hour=3600.0, gib_hour=36000.0, currency="EUR")
+    assert measure(worked, prices)["money"] == pytest.approx(300 + 10 * 30)
+    money = next(each for each in measures_at(prices) if each.name == "money")
+    assert (money.unit, "3600 EUR a core hour" in money.definition) == ("EUR", True)
+    own, listed = measure(worked, prices), measure(worked)
+    assert {name for name in own if own[name] != listed[name]} == {"money"}
+
+
+def test_instability_by_hand(make_record):
+    """Demand: up, same, down, down. Supply: up, same, up, down by what is rounding: two of four intervals."""
+    supply = [15.0, 30.0, 30.0, 45.0, 45.0 - 1e-9]
+    record = make_record({"required_replicas": [2, 3, 3, 2, 1], "ready_replica_s": supply})
+    assert measure(record)["instability"] == pytest.approx(0.5)
+    steady = make_record({"required_replicas": [3, 3], "ready_replica_s": [15.0, 15.0]})
+    assert measure(steady)["instability"] == 0.0
+    assert math.isnan(
+        measure(make_record({"required_replicas": [3], "ready_replica_s": [15.0]}))["instability"]
+    )
 
 
 @pytest.fixture
