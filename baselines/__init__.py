@@ -1,5 +1,6 @@
 """Controllers that are not learned, by name: ``make_controller("hpa", cpu_target_percent=60)``.
 
+A name such as ``my_file.py:MyController`` means a class in a file of one's own.
 ``Controller`` is what they all are; ``podgym.baselines.hpa`` is Kubernetes' HPA as a library of its own.
 """
 
@@ -9,15 +10,18 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from podgym.baselines.controller import Controller, PlanningController
+from podgym.baselines.controller import Controller, ObservationPolicy, PlanningController
+from podgym.baselines.own import is_own, load_own
 from podgym.errors import unknown_name
 
 __all__ = [
     "CONTROLLERS",
     "FORECAST_USERS",
     "Controller",
+    "ObservationPolicy",
     "PlanningController",
     "controller_options",
+    "looks_at_forecasts",
     "make_controller",
 ]
 
@@ -55,6 +59,17 @@ FORECAST_USERS = frozenset({"lstm_ga", "predictive_hpa", "predictive_planner", "
 """Controllers that look at the forecast, and should be given the best one there is."""
 
 
+def looks_at_forecasts(name: str) -> bool:
+    """Return whether a controller should be given the best forecast there is.
+
+    A class of one's own says so by ``looks_at_forecasts = True``, or by having a planner.
+    """
+    if not is_own(name):
+        return name in FORECAST_USERS
+    own = load_own(name)
+    return bool(getattr(own, "looks_at_forecasts", False)) or callable(getattr(own, "planner", None))
+
+
 def controller_options(name: str) -> tuple[str, ...]:
     """Return the option names of a controller.
 
@@ -68,7 +83,7 @@ def make_controller(name: str, **options: Any) -> Controller:  # noqa: ANN401  (
     """Build a controller by name.
 
     Args:
-        name: one of ``CONTROLLERS``.
+        name: one of ``CONTROLLERS``, or ``FILE.py:CLASS``.
         **options: options of that controller (see its class).
 
     Raises:
@@ -83,6 +98,8 @@ def make_controller(name: str, **options: Any) -> Controller:  # noqa: ANN401  (
 
 
 def _factory(name: str) -> Callable[..., Controller]:
+    if is_own(name):
+        return load_own(name)
     if name not in CONTROLLERS:
         raise unknown_name("controller", name, CONTROLLERS)
     return CONTROLLERS[name]()

@@ -2,6 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
 from podgym.envs.protocols import Planner, RateForecaster
 
@@ -27,4 +30,20 @@ class PlanningController(Controller, Protocol):
 
     def planner(self, forecaster: RateForecaster | None) -> Planner:
         """Return the planner to give to the environment; it plans for what the forecaster tells."""
+        ...
+
+
+@runtime_checkable
+class ObservationPolicy(Protocol):
+    """What decides by the arrays of the Gymnasium environment, as a model from any library does."""
+
+    name: str
+    """Short name, for tables."""
+
+    def reset(self) -> None:
+        """Forget everything, as at the start of an episode."""
+        ...
+
+    def act(self, observation: NDArray[np.float32]) -> ArrayLike:
+        """Return the action of the environment for its observation (n,)."""
         ...

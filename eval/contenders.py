@@ -9,6 +9,7 @@ from typing import Any
 from podgym.agents.running import load_actor
 from podgym.agents.shipped import PRETRAINED, shipped_policy
 from podgym.baselines import CONTROLLERS, controller_options, make_controller
+from podgym.baselines.own import is_own, own_label
 from podgym.errors import InputError, unknown_name
 
 TUNED = " tuned"
@@ -30,7 +31,7 @@ class Contender:
 
 
 def parse_contenders(texts: Sequence[str], extra: Mapping[str, Any] | None = None) -> tuple[Contender, ...]:
-    """Read contenders as they are typed: ``hpa`` or ``static:replicas=16`` or ``kpa:target=4,metric=rps``.
+    """Read contenders as they are typed: ``hpa`` or ``static:replicas=16`` or ``my_file.py:Mine:gain=2``.
 
     Args:
         texts: one per contender.
@@ -51,7 +52,8 @@ def parse_contenders(texts: Sequence[str], extra: Mapping[str, Any] | None = Non
                 unused.discard(key)
         make_controller(name, **options)
         alone = sum(each == name for each, _ in parsed) == 1
-        label = name if alone or not options else f"{name} {_written(options)}"
+        called = own_label(name) if is_own(name) else name
+        label = called if alone or not options else f"{called} {_written(options)}"
         contenders.append(Contender(label, name, options))
     if unused:
         useless = _written({name: value for name, value in (extra or {}).items() if name in unused})
@@ -120,7 +122,10 @@ def _agent_labels(agents: Sequence[str]) -> list[str]:
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
     name, _, listed = text.partition(":")
-    if name not in CONTROLLERS:
+    if name.endswith(".py"):
+        own, _, listed = listed.partition(":")
+        name = f"{name}:{own}"
+    elif name not in CONTROLLERS:
         raise unknown_name("controller", name, CONTROLLERS)
     options: dict[str, Any] = {}
     known = controller_options(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from podgym.baselines import FORECAST_USERS, PlanningController, make_controller
+from podgym.baselines import PlanningController, looks_at_forecasts, make_controller
 from podgym.forecasters.choice import NAIVE, ORACLE, SHIPPED, forecaster_file, open_forecaster
 from podgym.forecasters.shipped import shipped_workloads
 
@@ -19,6 +19,6 @@ def default_forecaster(controllers: Iterable[str], workload: str) -> str:
         controllers: names of controllers.
         workload: name of the load.
     """
-    users = FORECAST_USERS.intersection(controllers)
+    users = [name for name in controllers if looks_at_forecasts(name)]
     plans = any(isinstance(make_controller(name), PlanningController) for name in users)
     return SHIPPED if plans or (users and workload in shipped_workloads()) else NAIVE

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from podgym.agents.actor import Actor, LstmState
 from podgym.agents.running import load_actor, policy_environment
-from podgym.baselines import Controller, PlanningController, make_controller
+from podgym.baselines import Controller, ObservationPolicy, PlanningController, make_controller
 from podgym.envs.config import EnvConfig
 from podgym.envs.env import REPORT_COLUMNS, AutoscaleEnv
 from podgym.envs.totals import INFO_KEYS
@@ -91,7 +95,7 @@ def make_jobs(
 
 def run_episode(
     env: AutoscaleEnv,
-    controller: Controller,
+    controller: Controller | ObservationPolicy,
     seed: int,
     *,
     environment: str = "",
@@ -110,10 +114,25 @@ def run_episode(
         controller_options: what the controller was made with, for the record.
         on_step: called every so often with the number of intervals done.
     """
-    env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)
     controller.reset()
     who = _Who(environment, label or controller.name, dict(controller_options or {}), seed)
+    if isinstance(controller, ObservationPolicy):
+        return _record(env, who, _stepping(env, controller, observation), on_step)
     return _record(env, who, lambda: env.step_decisions(controller.decide(env.observe()))[-1], on_step)
+
+
+def _stepping(
+    env: AutoscaleEnv, policy: ObservationPolicy, observation: NDArray[np.float32]
+) -> Callable[[], dict[str, float]]:
+    """Return what lets a policy act on what the environment shows, from the first observation on."""
+
+    def step() -> dict[str, float]:
+        nonlocal observation
+        observation, _, _, _, info = env.step(policy.act(observation))
+        return info
+
+    return step
 
 
 def run_policy(
@@ -173,7 +192,7 @@ def _record(
         raise RuntimeError("the environment has no load profile after its reset.")
     recorder = EpisodeRecorder(env.episode_steps, len(env.service_names), REPORT_COLUMNS, tuple(INFO_KEYS))
     for number in range(1, env.episode_steps + 1):
-        info = step()
+        info = _step_or_say(step, who, number)
         recorder.add(env.report(), info)
         if on_step is not None and (number % _REPORT_EVERY == 0 or number == env.episode_steps):
             on_step(number)
@@ -194,7 +213,23 @@ def _record(
     return recorder.finish(metadata, profile)
 
 
-def make_environment(config: EnvConfig, controller: Controller, forecaster: str | None) -> AutoscaleEnv:
+def _step_or_say(step: Callable[[], Mapping[str, float]], who: _Who, number: int) -> Mapping[str, float]:
+    """Let an interval pass, and say who failed in it, and where."""
+    try:
+        return step()
+    except InputError as error:
+        raise InputError(f"{who.controller}, interval {number} of seed {who.seed}: {error}") from error
+    except Exception as error:
+        last = extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"{who.controller} failed in interval {number} of seed {who.seed}: {type(error).__name__}: "
+            f"{error} ({Path(last.filename).name}, line {last.lineno})"
+        ) from error
+
+
+def make_environment(
+    config: EnvConfig, controller: Controller | ObservationPolicy, forecaster: str | None
+) -> AutoscaleEnv:
     """Return the environment for a controller, with forecaster and, if the controller plans, its planner.
 
     Args:

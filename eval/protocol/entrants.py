@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from podgym.agents.shipped import PRETRAINED, shipped_environments, shipped_policies
 from podgym.baselines import CONTROLLERS, controller_options, make_controller
+from podgym.baselines.own import is_own, own_label
 from podgym.baselines.tuned import tuned_entries, tuned_entry, tuned_options
 from podgym.envs.config import EnvConfig, override
 from podgym.envs.core import open_workload
@@ -171,12 +172,14 @@ def _all_tuned(method: ControllerMethod, environment: str) -> list[str]:
 
 def _of_controller(method: ControllerMethod, environment: str, config: EnvConfig) -> Iterator[Entrant]:
     name = method.controller
-    if name not in CONTROLLERS:
+    if name not in CONTROLLERS and not is_own(name):
         raise unknown_name("controller", name, (*CONTROLLERS, ALL))
     options = _options(method, environment)
     make_controller(name, **options)
     written = "" if isinstance(method.options, str) else _written(method.options)
-    label = method.label or name + (TUNED_SUFFIX if method.options == TUNED else written)
+    label = method.label or (own_label(name) if is_own(name) else name) + (
+        TUNED_SUFFIX if method.options == TUNED else written
+    )
     word = method.forecaster or default_forecaster([name], config.workload)
     base = Entrant(
         environment, label, "controller", 0, controller=name, options=options, tuned=method.options == TUNED,

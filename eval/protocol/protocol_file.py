@@ -71,6 +71,19 @@ def parse_protocol(text: str, name: str) -> Protocol:
         raise InputError(f"{name} is no YAML: {' '.join(str(error).split())}.") from error
     except (ValueError, RecursionError) as error:  # a date such as 2026-13-45, or nested without end
         raise InputError(f"{name} cannot be read: {error}.") from error
+    return protocol_of(content, name)
+
+
+def protocol_of(content: object, name: str) -> Protocol:
+    """Return the protocol in plain data, such as ``Protocol.as_dict`` gives.
+
+    Args:
+        content: what a file holds.
+        name: what messages call it.
+
+    Raises:
+        InputError: an unknown key (with the closest match), or a value that cannot be used.
+    """
     if not isinstance(content, Mapping):
         raise InputError(f"{name} must hold a protocol: name, ids, first_seed, episodes, methods.")
     try:

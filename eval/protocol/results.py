@@ -21,6 +21,9 @@ from podgym.eval.protocol.units import EpisodeRow, write_rows
 from podgym.eval.statistics import Bootstrap
 from podgym.files import write_json, write_text
 
+FORMAT = "podgym.protocol_results/1"
+"""What ``summary.json`` says it is."""
+
 
 def write_results(
     folder: Path,
@@ -60,7 +63,7 @@ def result_document(
     fields = [field_of(each, entrants, rows, protocol.rival) for each in protocol.ids]
     strata = [Bootstrap(protocol.resamples, stratum=number) for number in range(len(fields))]
     return {
-        "format": "podgym.protocol_results/1",
+        "format": FORMAT,
         "protocol": protocol.name,
         "description": protocol.description,
         "part": protocol.part,
@@ -80,13 +83,18 @@ def result_document(
     }
 
 
+def loads_sha256(environment: str, rows: Sequence[EpisodeRow]) -> str:
+    """Return a hash of the loads of all episodes of an environment, of which every method faced the same."""
+    own = (row for row in rows if row.environment == environment and not row.failure)
+    hashes = {row.seed: row.profile_sha256 for row in own}
+    return hashlib.sha256("".join(hashes[seed] for seed in sorted(hashes)).encode()).hexdigest()
+
+
 def _environment(field: Field, rows: Sequence[EpisodeRow], episodes: int) -> Row:
-    own = (row for row in rows if row.environment == field.environment and not row.failure)
-    hashes = {row.seed: row.profile_sha256 for row in own}  # of every method alike
     return {
         "environment": field.environment,
         "episodes": episodes,
-        "loads_sha256": hashlib.sha256("".join(hashes[seed] for seed in sorted(hashes)).encode()).hexdigest(),
+        "loads_sha256": loads_sha256(field.environment, rows),
         "rival": field.rival.method if field.rival else None,
         "rival_choice": field.rival_choice,
         "best_controller_in_hindsight": field.hindsight.method if field.hindsight else None,

@@ -29,6 +29,8 @@ from podgym.files import usable_folder, write_json
 
 PROTOCOL_FILE = "protocol.json"
 """What was run: the protocol, every entrant, and what was left out."""
+FORMAT = "podgym.protocol/1"
+"""What that file says it is."""
 
 OnProgress = Callable[[int, int, str], None]
 """Receives the number of episodes done, of all, and what was done last."""
@@ -152,7 +154,7 @@ def _read(folder: Path, unit: Unit) -> list[EpisodeRow]:
 
 def _description(protocol: Protocol, entrants: Sequence[Entrant], remarks: Sequence[str]) -> dict[str, Any]:
     return {
-        "format": "podgym.protocol/1",
+        "format": FORMAT,
         "protocol": protocol.as_dict(),
         "entrants": [asdict(each) for each in entrants],
         "remarks": list(remarks),

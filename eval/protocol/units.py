@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+from podgym.baselines.own import is_own, own_file
 from podgym.envs.config import EnvConfig, override
 from podgym.eval.episode import library_versions
 from podgym.eval.protocol.definition import Protocol
@@ -167,6 +168,8 @@ def _fingerprint(unit: Unit) -> str:
         entrant[name] = _file_identity(entrant[name])
     for name in ("method", "variant_of", "episodes", "tuned", "changes"):
         del entrant[name]  # what it is called and compared with changes no number; changes are configured
+    if is_own(unit.entrant.controller):
+        entrant["controller"] += f" {_file_identity(str(own_file(unit.entrant.controller)))}"
     content = {
         "entrant": entrant,
         "configuration_sha256": configuration_sha256(unit.config),

@@ -39,6 +39,9 @@ examples:
   the paper's LSTM+GA against Kubernetes' default, and against HPA with a target of its own:
     podgym evaluate --env podgym/Burst-v0 --controller lstm_ga kubernetes_default hpa:cpu_target_percent=50
 
+  a controller of your own, class Mine in mine.py, with its option gain, against HPA as it is and tuned:
+    podgym evaluate --env podgym/Burst-v0 --controller mine.py:Mine:gain=2 hpa
+
   a policy that you trained and the one that comes with the package, against HPA:
     podgym evaluate --env podgym/Burst-v0 --agent my.policy pretrained --controller hpa --episodes 10
 
@@ -83,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--controller", metavar="NAME[:OPTION=VALUE,...]", nargs="+",
         help="controllers with their options, such as hpa:cpu_target_percent=60 (default: hpa, or none with "
-        "--agent); `podgym evaluate --list` shows what there is, `all` takes them all",
+        "--agent); `podgym evaluate --list` shows what there is, `all` takes them all; FILE.py:CLASS is a "
+        "class of your own with decide(observation), as in podgym.baselines, or act(observation), which gets "
+        "the array of the Gymnasium environment",
     )  # fmt: skip
     what.add_argument(
         "--agent", metavar="FILE|pretrained", nargs="+", action="extend", default=[],
