@@ -1,10 +1,7 @@
-"""Running candidates on tuning episodes: light, in parallel processes, and blind to the test part."""
+"""Running candidates on tuning episodes: light, and blind to the test part."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any, Literal, get_args
 
 from podgym.baselines import Controller, PlanningController, make_controller
@@ -12,7 +9,7 @@ from podgym.envs.config import EnvConfig, RewardConfig
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.splits import TuningPart, check_tuning_seed, require_part, tuning_config
 from podgym.errors import InputError, unknown_name
-from podgym.eval.runner import make_environment, single_threaded
+from podgym.eval.runner import make_environment
 
 Objective = Literal["slo_cost", "reward"]
 """``slo_cost``: cost of an episode by the preset of that name, lower is better, whatever the environment's
@@ -44,10 +41,6 @@ class Outcome:
     """Sum of the rewards."""
     refusal: str = ""
     """Why the controller could not be run with these options; empty: it could."""
-
-
-Evaluator = Callable[[Sequence[Episode]], Iterable[Outcome]]
-"""Runs episodes and gives their outcomes in the order of the episodes, as they come."""
 
 
 class EpisodeRunner:
@@ -96,13 +89,21 @@ class EpisodeRunner:
             return Outcome(steps, 0.0, str(error))
         return Outcome(steps, total)
 
+    def part_config(self, part: TuningPart) -> EnvConfig:
+        """Return the environment on one part of its workload.
+
+        Raises:
+            InputError: the workload opens another part.
+        """
+        config = self._configs[part]
+        require_part(config, part)
+        return config
+
     def _environment(self, part: TuningPart, controller: Controller) -> AutoscaleEnv:
         """Return the environment of a part: the same for all, but a planner's own for whoever plans."""
         if part in self._envs and not isinstance(controller, PlanningController):
             return self._envs[part]
-        config = self._configs[part]
-        require_part(config, part)
-        self._envs[part] = make_environment(config, controller, self.forecaster)
+        self._envs[part] = make_environment(self.part_config(part), controller, self.forecaster)
         return self._envs[part]
 
 
@@ -125,46 +126,3 @@ def objective_value(objective: Objective, reward: float) -> float:
 def cost_of(objective: Objective, value: float) -> float:
     """Return what is minimised: the objective, or minus one of which more is better."""
     return value if objective == "slo_cost" else -value
-
-
-@contextmanager
-def evaluating(runner: EpisodeRunner, processes: int = 1) -> Iterator[Evaluator]:
-    """Give something that runs episodes, in this process or in several.
-
-    Args:
-        runner: what runs one.
-        processes: how many at a time, each with one thread; outcomes do not depend on it.
-
-    Raises:
-        InputError: fewer than one process.
-    """
-    if processes < 1:
-        raise InputError(f"processes is {processes}; it must be 1 or more.")
-    if processes == 1:
-        yield lambda episodes: map(runner.run, episodes)
-        return
-    with (
-        single_threaded(),
-        ProcessPoolExecutor(
-            processes, get_context("spawn"), _begin, (runner.controller, runner.config, runner.forecaster)
-        ) as pool,
-    ):
-        try:
-            yield lambda episodes: pool.map(_run_there, episodes)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_runner_here: EpisodeRunner | None = None
-
-
-def _begin(controller: str, config: EnvConfig, forecaster: str | None) -> None:
-    """Make the runner of this worker process, which then makes its environments once."""
-    global _runner_here
-    _runner_here = EpisodeRunner(controller, config, forecaster)
-
-
-def _run_there(episode: Episode) -> Outcome:
-    if _runner_here is None:
-        raise RuntimeError("this worker process has no runner.")
-    return _runner_here.run(episode)

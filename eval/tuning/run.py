@@ -14,9 +14,10 @@ from podgym.envs.config import EnvConfig
 from podgym.errors import InputError, require_whole
 from podgym.eval.episode import library_versions
 from podgym.eval.forecast_choice import ORACLE, forecaster_file
-from podgym.eval.tuning.episodes import EpisodeRunner, Objective, evaluating, objective_config
+from podgym.eval.tuning.episodes import EpisodeRunner, Objective, objective_config
+from podgym.eval.tuning.evaluators import evaluating
 from podgym.eval.tuning.ledger import Ledger
-from podgym.eval.tuning.proposers import Method, method_of
+from podgym.eval.tuning.proposers import method_of
 from podgym.eval.tuning.schedule import affordable_episodes
 from podgym.eval.tuning.search import Candidate, Found, Problem, Search
 from podgym.eval.tuning.spaces import space_document
@@ -102,10 +103,10 @@ def tune(
         InputError: anything about the request, the folder or the ledger in it.
     """
     folder = usable_folder(folder)
-    method = method_of(request.controller)
+    method_of(request.controller)  # refuses what cannot be tuned, before anything is opened
     config = objective_config(request.config, request.objective)
     runner = EpisodeRunner(request.controller, config, _forecaster_file(request))
-    problem = _problem(request, method, runner)
+    problem = _problem(request, runner)
     with (
         evaluating(runner, processes) as evaluate,
         Ledger(folder / LEDGER_FILE, _header(request, problem), resume=resume) as ledger,
@@ -116,14 +117,15 @@ def tune(
     return document
 
 
-def _problem(request: Request, method: Method, runner: EpisodeRunner) -> Problem:
+def _problem(request: Request, runner: EpisodeRunner) -> Problem:
     """Return the problem, after opening both parts and checking the budget."""
     episode_steps = runner.episode_steps("train")
-    affordable_episodes(request.budget_steps, episode_steps)
+    episodes = affordable_episodes(request.budget_steps, episode_steps)
     if runner.episode_steps("dev") != episode_steps:
         raise InputError(
             "an episode of part dev is not as long as one of part train; set episode_s to what both allow."
         )
+    method = method_of(request.controller, episodes)
     return Problem(
         method=method,
         objective=request.objective,
@@ -222,7 +224,7 @@ def _scores(candidate: Candidate, found: Found, options: Mapping[str, Any]) -> d
         "candidate": candidate.number,
         "options": dict(options),
         "refusal": candidate.refusal,
-        "train_mean": candidate.mean(found.train_seeds),
+        "train_mean": candidate.mean(found.promotion_seeds),
         "dev_mean": candidate.mean(found.dev_seeds),
         "dev_values": [candidate.values.get(seed) for seed in found.dev_seeds],
     }

@@ -4,10 +4,14 @@ A race in three stages, in which all candidates of a stage face the same episode
 on a few training episodes. *Promote*: the best of them on more training episodes. *Choose*: the best of
 those, and the default options, on dev episodes; the winner is the result. Choosing and promoting may cost a
 fifth of the budget each, and screening gets all the rest.
+
+A method that moves from generation to generation makes more of a large budget: each generation is screened on
+training episodes of its own, so that no luck with one of them lasts, and what it arrived at is promoted.
 """
 
 from dataclasses import dataclass
 
+from podgym.envs.splits import TRAIN_SEEDS
 from podgym.errors import InputError
 
 _SHARE = 0.2  # of the budget, for promoting and for choosing
@@ -18,6 +22,7 @@ _MOST_FINALISTS = 5
 _MOST_DEV_EPISODES = 64
 _LEAST_TO_PROMOTE = 20  # episodes; with fewer, those that were screened best are chosen from
 _LEAST_TO_SEARCH = 4  # episodes: the default and one more candidate, screened and chosen
+_LEAST_GENERATIONS = 50  # arbitrary; smaller budgets keep the race on common episodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class Schedule:
     """Candidates that are chosen from, in the first race with the default options among them."""
     dev_episodes: int
     """Dev episodes of each."""
+    generations: int = 0
+    """Generations that the candidates come in, each screened on episodes of its own; 0: all are screened on
+    the same."""
 
     @property
     def episodes(self) -> int:
@@ -86,6 +94,33 @@ def first_schedule(episodes: int, wanted_candidates: int) -> Schedule:
         promotion_episodes = min(int(_SHARE * episodes / promoted), _MOST_PROMOTION_EPISODES)
     candidates = (for_search - promoted * promotion_episodes) // screen_episodes
     return Schedule(candidates, screen_episodes, promoted, promotion_episodes, finalists, dev_episodes)
+
+
+def generation_schedule(episodes: int, population: int, screen_episodes: int) -> Schedule | None:
+    """Return the race of a method that moves from generation to generation.
+
+    Args:
+        episodes: what the budget pays for.
+        population: candidates of a generation.
+        screen_episodes: training episodes of each candidate, the same for all of a generation.
+
+    Returns:
+        The race; None: too few episodes for generations of their own.
+    """
+    compared = _MOST_PROMOTED * _MOST_PROMOTION_EPISODES + _MOST_FINALISTS * _MOST_DEV_EPISODES
+    most = (len(TRAIN_SEEDS) - _MOST_PROMOTION_EPISODES) // screen_episodes  # each has seeds of its own
+    generations = min((episodes - compared) // (population * screen_episodes), most)
+    if generations < _LEAST_GENERATIONS:
+        return None
+    return Schedule(
+        generations * population,
+        screen_episodes,
+        _MOST_PROMOTED,
+        _MOST_PROMOTION_EPISODES,
+        _MOST_FINALISTS,
+        _MOST_DEV_EPISODES,
+        generations,
+    )
 
 
 def further_schedule(episodes: int, first: Schedule) -> Schedule | None:

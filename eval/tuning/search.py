@@ -1,7 +1,7 @@
 """The search: screen, promote, choose, and again where the best value sits at the edge of its range."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from podgym.baselines.search_spaces import Parameter
 from podgym.envs.splits import TuningPart, tuning_seeds
 from podgym.errors import InputError
-from podgym.eval.tuning.episodes import Episode, Evaluator, Objective, Outcome, cost_of, objective_value
+from podgym.eval.tuning.episodes import Episode, Objective, Outcome, cost_of, objective_value
+from podgym.eval.tuning.evaluators import Evaluator
 from podgym.eval.tuning.ledger import Ledger, Line
-from podgym.eval.tuning.proposers import Method, Options, Proposer, canonical
+from podgym.eval.tuning.proposers import GenerationProposer, Method, Options, Proposer, canonical
 from podgym.eval.tuning.schedule import Schedule, affordable_episodes, first_schedule, further_schedule
 from podgym.eval.tuning.spaces import Edge, edges, widened
 
@@ -87,7 +88,9 @@ class Found:
     rounds: tuple[Round, ...]
     """The first search and those in wider ranges."""
     train_seeds: tuple[int, ...]
-    """Seeds that promoted candidates were run on."""
+    """Seeds of the training episodes that were searched on."""
+    promotion_seeds: tuple[int, ...]
+    """Those that every promoted candidate was run on."""
     dev_seeds: tuple[int, ...]
     """Seeds that finalists were run on."""
 
@@ -128,10 +131,14 @@ class Search:
         self._ledger = ledger
         self._on_spent = on_spent
         episodes = affordable_episodes(problem.budget_steps, problem.episode_steps)
-        self._first = first_schedule(episodes, problem.method.wanted_candidates)
-        screen, promotion = self._first.screen_episodes, self._first.promotion_episodes
+        self._first = problem.method.schedule or first_schedule(episodes, problem.method.wanted_candidates)
+        generations, promotion = self._first.generations, self._first.promotion_episodes
+        screen = max(generations, 1) * self._first.screen_episodes
         self._screen_seeds = tuning_seeds("train", 0, screen)
         self._promotion_seeds = tuning_seeds("train", screen, promotion)
+        self._compared_seeds = self._promotion_seeds  # by which candidates are ranked for the choice
+        if not generations:
+            self._compared_seeds = self._screen_seeds + self._promotion_seeds
         self._dev_seeds = tuning_seeds("dev", 0, self._first.dev_episodes)
         self._candidates: list[Candidate] = []
         self._known: dict[str, Candidate] = {}
@@ -159,15 +166,19 @@ class Search:
             rounds.append(self._run_round(schedule, space))
             further_steps -= rounds[-1].spent_steps
         train_seeds = self._screen_seeds + self._promotion_seeds
-        return Found(tuple(self._candidates), tuple(rounds), train_seeds, self._dev_seeds)
+        return Found(
+            tuple(self._candidates), tuple(rounds), train_seeds, self._compared_seeds, self._dev_seeds
+        )
 
     def _run_round(self, schedule: Schedule, space: tuple[Parameter, ...]) -> Round:
         spent_before = self.spent_steps
         if not self._candidates:
             self._candidates.append(Candidate(0, {}))
-        if schedule.candidates:
+        if schedule.generations:
+            self._evolve(schedule, space)
+        elif schedule.candidates:
             self._screen(schedule, space)
-            self._promote(schedule)
+            self._promote(self._ranked(self._candidates, self._screen_seeds)[: schedule.promoted])
         winner = self._choose(schedule)
         at_edge = edges(space, {**self._problem.default_options, **winner.options})
         return Round(schedule, space, self.spent_steps - spent_before, winner.number, at_edge)
@@ -190,6 +201,22 @@ class Search:
             told = [self._known[canonical(options)] for options in proposals]
             proposer.tell([self._cost(candidate, self._screen_seeds) for candidate in told])
 
+    def _evolve(self, schedule: Schedule, space: tuple[Parameter, ...]) -> None:
+        """Run generation after generation, each on training episodes of its own, and promote the outcome."""
+        proposer = self._proposer(space)
+        if not isinstance(proposer, GenerationProposer):
+            raise TypeError(f"{type(proposer).__name__} has no generations.")
+        for generation in range(schedule.generations):
+            first = generation * schedule.screen_episodes
+            seeds = self._screen_seeds[first : first + schedule.screen_episodes]
+            drawn = [self._entered(options) for options in proposer.ask(proposer.batch_size)]
+            self._evaluate("screen", _distinct(drawn), "train", seeds)
+            proposer.tell([self._cost(candidate, seeds) for candidate in drawn])
+        self._promote(_distinct(map(self._entered, proposer.guesses(schedule.promoted))))
+
+    def _entered(self, options: Options) -> Candidate:
+        return self._known.get(canonical(options)) or self._enter(options)
+
     def _proposer(self, space: tuple[Parameter, ...]) -> Proposer:
         """Return what proposes in this round; it knows all candidates of before."""
         known = [
@@ -208,16 +235,13 @@ class Search:
         self._known[canonical(options)] = candidate
         return candidate
 
-    def _promote(self, schedule: Schedule) -> None:
-        """Run the best of the screening on further training episodes."""
-        ranked = self._ranked(self._candidates, self._screen_seeds)
-        best = ranked[: schedule.promoted]
+    def _promote(self, best: Sequence[Candidate]) -> None:
+        """Run the best on further training episodes."""
         self._evaluate("promote", best, "train", self._promotion_seeds)
 
     def _choose(self, schedule: Schedule) -> Candidate:
         """Run the best on the dev episodes; the winner is the best of all that ever were."""
-        train_seeds = self._screen_seeds + self._promotion_seeds
-        trained = self._ranked(self._candidates[1:], train_seeds)
+        trained = self._ranked(self._candidates[1:], self._compared_seeds)
         default = self._candidates[:1] if self._round == 0 else []
         finalists = default + trained[: schedule.finalists - len(default)]
         self._evaluate("choose", finalists, "dev", self._dev_seeds)
@@ -288,3 +312,8 @@ class Search:
         if not candidate.refusal:
             candidate.values.update(zip(line["seeds"], line["values"], strict=True))
         self._on_spent(self.spent_steps)
+
+
+def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return each candidate once, in order."""
+    return list({candidate.number: candidate for candidate in candidates}.values())

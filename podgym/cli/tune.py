@@ -25,8 +25,8 @@ examples:
   continue after a kill; the result is the same to the last bit:
     podgym tune hpa --env podgym/Burst-v0 --budget 200000 --processes 2 --resume
 
-  the nonlinear rule, whose weights are tuned by the cross-entropy method under the same budget:
-    podgym tune rule --env podgym/Burst-v0 --budget 200000 --output tuning/rule
+  the nonlinear rule, whose weights are tuned by the cross-entropy method, in batches of episodes:
+    podgym tune rule --env podgym/Burst-v0 --budget 4000000 --output tuning/rule
 
   a predictive controller that knows the true future, which bounds what a forecast can be worth:
     podgym tune forecast_threshold --env podgym/Trace-v0 --budget 500000 --forecast oracle
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         required=True,
-        help="environment steps (control intervals) to spend",
+        help="environment steps (control intervals) to spend; the rule makes use of millions",
     )
     how.add_argument(
         "--further-budget", metavar="N", type=int,
@@ -87,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     how.add_argument(
         "--processes", metavar="P", type=int, default=1,
-        help="episodes to run at a time; the result does not depend on it (default: 1)",
+        help="processes to run episodes in; the result does not depend on it (default: 1; the rule needs no "
+        "more, as its episodes run in batches)",
     )  # fmt: skip
     out = parser.add_argument_group("output")
     out.add_argument(

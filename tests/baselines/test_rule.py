@@ -84,18 +84,12 @@ def test_the_level_corrects_the_need_and_the_band_holds_above_it(level, band, be
 
 
 def seen_values(controller, *observations):
-    """Return the features as the network has them: read off through one hidden unit at a time."""
+    """Return the features of each observation as the network has them."""
     rows = []
-
-    class Spy(NonlinearRuleController):
-        def _correction(self, features):
-            rows.append(tuple(features))
-            return super()._correction(features)
-
-    spy = Spy(target_utilisation=controller._target)
     for observation in observations:
-        spy.decide(observation)
-    return [dict(zip(FEATURES, row, strict=True)) for row in rows]
+        controller.decide(observation)
+        rows.append(dict(zip(FEATURES, controller._features[0, 0].tolist(), strict=True)))
+    return rows
 
 
 def test_every_feature_is_what_its_name_says():

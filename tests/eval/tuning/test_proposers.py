@@ -11,8 +11,14 @@ from podgym.baselines.rule import NUM_WEIGHTS
 from podgym.baselines.search_spaces import SEARCH_SPACES, Parameter
 from podgym.errors import InputError
 from podgym.eval.tuning import proposers
-from podgym.eval.tuning.cross_entropy import CrossEntropySettings
-from podgym.eval.tuning.proposers import Method, TpeProposer, method_of
+from podgym.eval.tuning.cross_entropy import CrossEntropy, CrossEntropySettings
+from podgym.eval.tuning.proposers import (
+    GenerationProposer,
+    Method,
+    TpeProposer,
+    WeightProposer,
+    method_of,
+)
 
 MIXED = (
     Parameter("x", "float", 0.0, 10.0),
@@ -125,6 +131,42 @@ def test_the_rule_is_tuned_by_the_cross_entropy_method():
     assert first[0] == {"weights": (0.0,) * NUM_WEIGHTS}
     assert method.make((), [], 0).ask(2) == first
     assert method.make((), [], 1).ask(2) != first
+
+
+def test_weights_are_proposed_with_four_decimals():
+    proposer = method_of("rule").make((), [], 0)
+    for generation in range(3):
+        drawn = [options["weights"] for options in proposer.ask(40)]
+        assert [tuple(round(number, 4) for number in weights) for weights in drawn] == drawn
+        assert generation == 0 or any(drawn[0])
+        assert "-0.0," not in repr(drawn)
+        proposer.tell([sum(weights) for weights in drawn])
+
+
+def test_the_guesses_are_means_and_their_averages():
+    method = CrossEntropy(3, 0, CrossEntropySettings(population=2))
+    proposer = WeightProposer(method)
+    assert proposer.guesses(5) == [{"weights": (0.0, 0.0, 0.0)}]
+    means = [np.zeros(3)]
+    for _ in range(12):
+        proposer.ask(2)
+        proposer.tell([1.0, 0.0])
+        means.append(method.mean)
+    expected = [means[-1], np.mean(means[-5:], axis=0), np.mean(means[-10:], axis=0), *means[-2::-1]]
+    guesses = [options["weights"] for options in proposer.guesses(16)]
+    assert guesses == [tuple(np.round(each, 4).tolist()) for each in expected]
+    assert [options["weights"] for options in proposer.guesses(4)] == guesses[:4]
+
+
+def test_a_large_budget_has_many_small_generations():
+    small, large = method_of("rule", 4831), method_of("rule", 4832)
+    assert small.schedule is None
+    assert small.document == method_of("rule").document
+    assert (large.schedule.generations, large.schedule.candidates) == (50, 1000)
+    proposer = large.make((), [], 0)
+    assert isinstance(proposer, GenerationProposer)
+    assert proposer.batch_size == large.document[0]["population"] == 20
+    assert method_of("hpa", 10**6).schedule is None
 
 
 def test_controllers_that_cannot_be_tuned(monkeypatch):

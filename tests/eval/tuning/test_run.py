@@ -16,10 +16,10 @@ from podgym.eval.tuning.episodes import (
     Episode,
     EpisodeRunner,
     cost_of,
-    evaluating,
     objective_config,
     objective_value,
 )
+from podgym.eval.tuning.evaluators import evaluating
 from podgym.eval.tuning.ledger import read_ledger
 from podgym.eval.tuning.run import Request, configuration_sha256, read_result, tune
 

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podgym.errors import InputError
-from podgym.eval.tuning.schedule import Schedule, affordable_episodes, first_schedule, further_schedule
+from podgym.eval.tuning.schedule import (
+    Schedule,
+    affordable_episodes,
+    first_schedule,
+    further_schedule,
+    generation_schedule,
+)
 
 episodes = st.integers(1, 100_000)
 wanted = st.sampled_from([1, 10, 100, 600])
@@ -72,3 +78,26 @@ def test_the_least_budget_is_named(budget):
         affordable_episodes(budget, 60)
     assert affordable_episodes(60, 60) == 1
     assert affordable_episodes(179, 60) == 2
+
+
+# --------------------------------------------------------------------------------------- generations
+
+
+@given(st.integers(1, 10**7), st.integers(2, 100), st.integers(1, 16))
+def test_generations_cost_no_more_than_there_is_and_leave_less_than_one(count, population, screen_episodes):
+    race = generation_schedule(count, population, screen_episodes)
+    of_one = population * screen_episodes
+    if race is None:
+        assert count < 832 + 50 * of_one  # 16 on 32 to promote, 5 on 64 to choose
+        return
+    assert race.episodes <= count
+    assert race.generations >= 50
+    assert race.candidates == race.generations * population
+    seeds_left = 100_000 - race.generations * screen_episodes - race.promotion_episodes
+    assert seeds_left >= 0
+    assert count - race.episodes < of_one or seeds_left < screen_episodes
+
+
+def test_the_race_of_four_million_steps():
+    assert generation_schedule(4_000_000 // 240, 20, 4) == Schedule(3940, 4, 16, 32, 5, 64, 197)
+    assert generation_schedule(100_000 // 240, 20, 4) is None

@@ -10,6 +10,7 @@ from podgym.baselines.search_spaces import Parameter
 from podgym.envs.splits import DEV_SEEDS, TRAIN_SEEDS
 from podgym.errors import InputError
 from podgym.eval.tuning.proposers import Method
+from podgym.eval.tuning.schedule import Schedule
 
 
 def evaluations_of(run):
@@ -87,6 +88,91 @@ def test_more_is_better_when_the_objective_is_the_reward(search):
     lines = [line for line in evaluations_of(run) if line["stage"] == "choose"]
     assert run.found.best.number == max(lines, key=lambda line: line["mean"])["candidate"]
     assert lines[0]["mean"] == pytest.approx(np.mean([bowl(DEFAULTS, seed) for seed in lines[0]["seeds"]]))
+
+
+# ------------------------------------------------------------------------------------- generations
+
+RACE = Schedule(12, 3, 5, 6, 3, 7, generations=3)
+
+
+class Walker:
+    """Three generations of four; the first of each was proposed before, as a mean that does not move."""
+
+    batch_size = 4
+
+    def __init__(self, space, known, seed):
+        self.asked, self.told = [], []
+
+    def ask(self, count):
+        assert count == 4
+        drawn = [2.6, *(1.0 + len(self.asked) + part for part in (0.25, 0.5, 0.25))]
+        self.asked.append([{"x": x, "n": 2} for x in drawn])
+        return self.asked[-1]
+
+    def tell(self, costs):
+        self.told.append(list(costs))
+
+    def guesses(self, count):
+        guessed = [{"x": 3.9, "n": 2}, {"x": 4.6, "n": 2}, {"x": 3.25, "n": 2}, {"x": 4.2, "n": 2}]
+        return [*guessed, {"x": 3.9, "n": 2}][:count]
+
+
+def walked(search, cost=bowl, **options):
+    made = []
+
+    def make(*arguments):
+        made.append(Walker(*arguments))
+        return made[0]
+
+    run = search(cost, method=Method("walk", SPACE, [], 50, {}, make, RACE), **options)
+    return run, made[0]
+
+
+def test_every_generation_faces_episodes_of_its_own(search):
+    run, walker = walked(search)
+    screened = [line for line in evaluations_of(run) if line["stage"] == "screen"]
+    assert [tuple(line["seeds"]) for line in screened] == [(0, 1, 2)] * 3 + [(3, 4, 5)] * 3 + [(6, 7, 8)] * 3
+    for generation, (asked, told) in enumerate(zip(walker.asked, walker.told, strict=True)):
+        seeds = range(3 * generation, 3 * generation + 3)
+        assert told == pytest.approx([np.mean([bowl(each, seed) for seed in seeds]) for each in asked])
+
+
+def test_what_the_generations_arrived_at_is_compared_with_the_default(search):
+    run, _ = walked(search)
+    stages = {
+        stage: [line for line in evaluations_of(run) if line["stage"] == stage]
+        for stage in ("promote", "choose")
+    }
+    assert [line["options"]["x"] for line in stages["promote"]] == [3.9, 4.6, 3.25, 4.2]
+    assert {tuple(line["seeds"]) for line in stages["promote"]} == {tuple(range(9, 15))}
+    assert [line["options"].get("x") for line in stages["choose"]] == [None, 3.9, 4.2]
+    assert run.found.best.options["x"] == 3.9
+    assert run.found.train_seeds == tuple(range(15))
+    assert run.found.promotion_seeds == tuple(range(9, 15))
+    assert run.spent_steps == EPISODE_STEPS * (9 * 3 + 4 * 6 + 3 * 7) <= RACE.episodes * EPISODE_STEPS
+    for line in evaluations_of(run):
+        own = [bowl({**DEFAULTS, **line["options"]}, seed) for seed in line["seeds"]]
+        assert line["values"] == pytest.approx(own)
+
+
+def test_generations_are_continued_to_the_same_result(search, tmp_path):
+    whole, _ = walked(search, path=tmp_path / "whole.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        walked(search, path=tmp_path / "cut.jsonl", stop_after=31)
+    resumed, _ = walked(search, path=tmp_path / "cut.jsonl", resume=True)
+    assert resumed.lines == whole.lines
+    assert len(resumed.evaluations.episodes) < len(whole.evaluations.episodes) - 20
+
+
+def test_refused_candidates_of_a_generation_are_told_so(search):
+    run, walker = walked(search, lambda options, seed: None if options["x"] == 2.25 else bowl(options, seed))
+    assert [math.inf in told for told in walker.told] == [False, True, False]
+    assert run.found.best.options["x"] == 3.9
+
+
+def test_generations_need_a_proposer_that_has_some(search):
+    with pytest.raises(TypeError, match="UniformProposer has no generations"):
+        search(method=Method("uniform", SPACE, [], 50, {}, UniformProposer, RACE))
 
 
 # ------------------------------------------------------------------------------------ wider ranges
