@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from podgym.agents.derived import derived_numbers, num_derived
 from podgym.agents.description import PolicyDescription
 from podgym.agents.prior import plan_prior
 from podgym.errors import InputError
@@ -199,6 +200,7 @@ class Policy(Actor):
         self.arrays = _checked_arrays(description, arrays)
         """By name; they cannot be written to."""
         self._prior = plan_prior(description)
+        self._derived = derived_numbers(description)
         self._layers = len(description.network.hidden)
         self._activation = np.tanh if description.network.activation == "tanh" else _relu
 
@@ -207,6 +209,8 @@ class Policy(Actor):
         clip = np.float32(self.description.clip)
         values = (observations - arrays["observation_mean"]) / arrays["observation_std"]
         values = np.clip(values, -clip, clip)
+        if self._derived is not None:
+            values = np.concatenate([values, self._derived(observations)], axis=1)
         if state is not None:
             state = self._advance_lstm(values, state)
             values = state.h
@@ -231,14 +235,16 @@ class Policy(Actor):
 def array_shapes(description: PolicyDescription) -> dict[str, tuple[int, ...]]:
     """Return the shape of every array of a policy, by name.
 
-    ``observation_mean`` and ``observation_std`` (n,); with an LSTM of size h ``lstm.weight_ih`` (4h, n),
+    ``observation_mean`` and ``observation_std`` (n,); with an LSTM of size h ``lstm.weight_ih`` (4h, n and
+    the derived numbers, if there are some),
     ``lstm.weight_hh`` (4h, h), ``lstm.bias_ih`` and ``lstm.bias_hh`` (4h,), gates in the order input, forget,
     cell, output; of each layer ``actor.i.weight`` (outputs, inputs) and ``actor.i.bias`` (outputs,), the last
     of which gives the logits.
     """
     network = description.network
-    inputs = len(description.observation_names)
-    shapes: dict[str, tuple[int, ...]] = {"observation_mean": (inputs,), "observation_std": (inputs,)}
+    seen = len(description.observation_names)
+    shapes: dict[str, tuple[int, ...]] = {"observation_mean": (seen,), "observation_std": (seen,)}
+    inputs = seen + num_derived(description)
     if network.lstm_size is not None:
         size = network.lstm_size
         shapes |= {"lstm.weight_ih": (4 * size, inputs), "lstm.weight_hh": (4 * size, size)}

@@ -80,6 +80,8 @@ class NetworkSpec:
     """Function after each hidden layer."""
     lstm_size: int | None = None
     """Units of the LSTM before the hidden layers; None: there is none."""
+    derived: bool = False
+    """Whether it also sees the numbers of ``podgym.agents.derived``."""
 
     def __post_init__(self) -> None:
         for units in self.hidden:
@@ -288,6 +290,7 @@ def _network(fields: JsonFields) -> NetworkSpec:
         hidden=fields.wholes("hidden"),
         activation=cast(Activation, fields.text("activation")),  # checked on construction
         lstm_size=fields.whole_or_none("lstm_size"),
+        derived=fields.flag("derived", default=False),
     )
     fields.finish()
     return result

@@ -67,6 +67,13 @@ class JsonFields:
         value = self.take(name)
         return None if value is None else self._whole(name, value)
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false; a field that files may lack, and then means ``default``."""
+        value = self.take(name) if name in self._content else default
+        if not isinstance(value, bool):
+            raise self._bad(name, value, "true or false")
+        return value
+
     def number(self, name: str) -> float:
         """Return a finite number."""
         return self._number(name, self.take(name))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.agents.actor import LstmState, Policy
+from podgym.agents.derived import CLIP, LEAST, DerivedNumbers, derived_numbers
 from podgym.agents.description import PolicyDescription
 from podgym.agents.onnx_policy import (
     ACTION,
@@ -153,7 +154,25 @@ def _normalised(graph: _Graph, policy: Policy) -> str:
     clip = np.float32(policy.description.clip)
     centred = graph.add("Sub", OBSERVATION, graph.constant(policy.arrays["observation_mean"]))
     scaled = graph.add("Div", centred, graph.constant(policy.arrays["observation_std"]))
-    return graph.add("Clip", scaled, graph.constant(-clip), graph.constant(clip))
+    values = graph.add("Clip", scaled, graph.constant(-clip), graph.constant(clip))
+    derived = derived_numbers(policy.description)
+    return values if derived is None else graph.add("Concat", values, _derived(graph, derived), axis=1)
+
+
+def _derived(graph: _Graph, derived: DerivedNumbers) -> str:
+    """Add the derived numbers (batch, d)."""
+    least, count = graph.constant(LEAST), len(derived.names)
+    sides = []
+    for columns, factors in zip(derived.columns, derived.factors, strict=True):
+        gathered = graph.add("Gather", OBSERVATION, graph.constant(columns), axis=1)  # (batch, d, k)
+        largest = graph.add("Relu", graph.add("ReduceMax", gathered, axes=[2], keepdims=0))
+        sides.append(graph.add("Mul", largest, graph.constant(factors)))
+    above, below = sides
+    parts = [graph.columns(side, 0, derived.ratios) for side in (above, below)]
+    ratios = graph.add("Log", graph.add("Div", *(graph.add("Add", part, least) for part in parts)))
+    gaps = graph.add("Sub", *(graph.columns(side, derived.ratios, count) for side in (above, below)))
+    both = graph.add("Mul", graph.add("Concat", ratios, gaps, axis=1), graph.constant(derived.scale))
+    return graph.add("Clip", both, graph.constant(-CLIP), graph.constant(CLIP))
 
 
 def _dense(graph: _Graph, policy: Policy, values: str, weight: str, bias: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from podgym.agents.derived import CLIP, LEAST, DerivedNumbers
 from podgym.agents.description import NetworkSpec, PolicyDescription
 from podgym.agents.prior import PriorPart, prior_parts
 
@@ -55,23 +56,56 @@ class TorchPrior(nn.Module):
         return (levels - values[:, None]).abs().argmin(dim=1).to(values.dtype)
 
 
+class TorchDerived(nn.Module):
+    """The numbers of ``podgym.agents.derived`` for tensors."""
+
+    def __init__(self, derived: DerivedNumbers) -> None:
+        """Take over columns, factors and scales."""
+        super().__init__()
+        self.size, self.ratios = len(derived.names), derived.ratios
+        for side in (0, 1):
+            self.register_buffer(f"columns_{side}", torch.from_numpy(derived.columns[side]), persistent=False)
+            self.register_buffer(f"factors_{side}", torch.from_numpy(derived.factors[side]), persistent=False)
+        self.register_buffer("scale", torch.from_numpy(derived.scale), persistent=False)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Return (B, d) for observations that are not normalised."""
+        above, below = (self._side(side, observations) for side in (0, 1))
+        ratios = torch.log((above + float(LEAST)) / (below + float(LEAST)))[:, : self.ratios]
+        values = torch.cat([ratios, (above - below)[:, self.ratios :]], dim=1) * self.get_buffer("scale")
+        return torch.clamp(values, -float(CLIP), float(CLIP))
+
+    def _side(self, side: int, observations: torch.Tensor) -> torch.Tensor:
+        columns = self.get_buffer(f"columns_{side}")  # (d, k)
+        return torch.relu(observations[:, columns].amax(dim=2)) * self.get_buffer(f"factors_{side}")
+
+
 class Normaliser(nn.Module):
-    """Shifts, scales and clips observations by constants."""
+    """Shifts, scales and clips observations by constants, and puts derived numbers behind them."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, mean: NDArray[np.float32], std: NDArray[np.float32], clip: float) -> None:
+    def __init__(
+        self,
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        clip: float,
+        derived: DerivedNumbers | None = None,
+    ) -> None:
         """Keep the constants, each (n,)."""
         super().__init__()
         self.register_buffer("mean", torch.from_numpy(mean.copy()))
         self.register_buffer("std", torch.from_numpy(std.copy()))
         self.clip = clip
+        self.derived = None if derived is None else TorchDerived(derived)
+        self.size = len(mean) + (0 if derived is None else len(derived.names))
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return (B, n) numbers of size 1, for the first n columns of the observations."""
+        """Return (B, size) numbers of size 1: the first n columns of the observations, what is derived."""
         seen = observations[:, : len(self.mean)]
-        return torch.clamp((seen - self.mean) / self.std, -self.clip, self.clip)
+        values = torch.clamp((seen - self.mean) / self.std, -self.clip, self.clip)
+        return values if self.derived is None else torch.cat([values, self.derived(observations)], dim=1)
 
 
 class ActorFeatures(BaseFeaturesExtractor):
@@ -79,7 +113,7 @@ class ActorFeatures(BaseFeaturesExtractor):
 
     def __init__(self, space: spaces.Box, normaliser: Normaliser, prior: TorchPrior) -> None:
         """Combine the two parts."""
-        super().__init__(space, len(normaliser.mean) + prior.size)
+        super().__init__(space, normaliser.size + prior.size)
         self.normaliser = normaliser
         self.prior = prior
 
@@ -93,7 +127,7 @@ class CriticFeatures(BaseFeaturesExtractor):
 
     def __init__(self, space: spaces.Box, normaliser: Normaliser) -> None:
         """Keep the constants."""
-        super().__init__(space, len(normaliser.mean))
+        super().__init__(space, normaliser.size)
         self.normaliser = normaliser
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:

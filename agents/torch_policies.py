@@ -15,6 +15,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from podgym.agents.actor import Policy
+from podgym.agents.derived import derived_numbers
 from podgym.agents.description import PolicyDescription
 from podgym.agents.torch_networks import (
     ActorFeatures,
@@ -66,6 +67,7 @@ class PlanPolicyMixin(_AnyPolicy):
     ) -> None:
         self.description = description
         self._constants = (observation_mean, observation_std)
+        self._derived = derived_numbers(description)
         self._features_made = 0
         super().__init__(
             observation_space,
@@ -85,10 +87,16 @@ class PlanPolicyMixin(_AnyPolicy):
         if not isinstance(space, spaces.Box):
             raise TypeError(f"observations must be a Box, not {space}")
         if self._features_made == 2:
-            return CriticFeatures(space, Normaliser(mean, std, self.description.clip))
+            return CriticFeatures(space, Normaliser(mean, std, self.description.clip, self._derived))
         seen = len(self.description.observation_names)
-        normaliser = Normaliser(mean[:seen], std[:seen], self.description.clip)
+        normaliser = Normaliser(mean[:seen], std[:seen], self.description.clip, self._derived)
         return ActorFeatures(space, normaliser, TorchPrior(self.description))
+
+    @property
+    def _seen(self) -> int:
+        """Numbers that the actor's layers see: the observation, and what is derived from it."""
+        features = self.pi_features_extractor
+        return features.normaliser.size if isinstance(features, ActorFeatures) else 0
 
     @property
     def _passed(self) -> int:
@@ -98,7 +106,7 @@ class PlanPolicyMixin(_AnyPolicy):
 
     def _build_mlp_extractor(self) -> None:
         spec = self.description.network
-        seen = spec.lstm_size or len(self.description.observation_names)
+        seen = spec.lstm_size or self._seen
         critic = spec.lstm_size or self.vf_features_extractor.features_dim
         self.mlp_extractor = SeparateNetworks(seen, self._passed, critic, spec)  # type: ignore[assignment]
 
@@ -165,8 +173,7 @@ class RecurrentPlanPolicy(PlanPolicyMixin, RecurrentActorCriticPolicy):
     ) -> None:
         size = options["description"].network.lstm_size
         super().__init__(observation_space, action_space, lr_schedule, lstm_hidden_size=size, **options)
-        seen = len(self.description.observation_names)
-        self.lstm_actor = PassingLstm(seen, self._passed, size)
+        self.lstm_actor = PassingLstm(self._seen, self._passed, size)
         self.lstm_critic = nn.LSTM(self.vf_features_extractor.features_dim, size)
         self._make_optimizer(lr_schedule)
 

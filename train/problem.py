@@ -203,7 +203,10 @@ def describe(problem: TrainingProblem, algorithm: str) -> PolicyDescription:
         replica_steps=own.replica_steps,
         quota_steps=own.quota_steps,
         network=NetworkSpec(
-            kwargs.net_arch, kwargs.activation_fn, kwargs.lstm_hidden_size if recurrent else None
+            kwargs.net_arch,
+            kwargs.activation_fn,
+            kwargs.lstm_hidden_size if recurrent else None,
+            kwargs.derived,
         ),
         prior=None
         if prior is None

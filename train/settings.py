@@ -43,6 +43,9 @@ class PolicySettings:
     """Sizes of the hidden layers."""
     activation_fn: Literal["relu", "tanh"] = field(default="relu", metadata=checked(word("relu", "tanh")))
     """Between the layers."""
+    derived: bool = field(default=False, metadata=checked(switch))
+    """Whether the networks also see ratios and differences computed from the observation, such as replicas
+    needed / wanted; see ``podgym.agents.derived``."""
     lstm_hidden_size: int | None = field(default=None, metadata=checked(optional(whole(1, 4096))))
     """Units of the LSTM before the hidden layers; ``recurrent_ppo`` only, where null means 64."""
 

@@ -100,7 +100,7 @@ def test_every_missing_field_is_named(place):
     inner = content
     for part in parts:
         inner = inner[part]
-    for field in list(inner):
+    for field in set(inner) - {"derived"}:  # files of before that field have none
         broken = copy.deepcopy(content)
         target = broken
         for part in parts:

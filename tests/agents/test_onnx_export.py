@@ -25,6 +25,7 @@ DESCRIPTIONS = {
     "plain": describe(),
     "no prior": describe(prior=None),
     "linear": describe(network=NetworkSpec(())),
+    "derived": describe(network=NetworkSpec((9,), derived=True)),
     "tanh": describe(network=NetworkSpec((7,), "tanh")),
     "planning": planning(),
     "replicas only": describe(changes={"action": {"quotas": False}}),

@@ -33,6 +33,7 @@ CASES = {
     "no prior": {"prior": None},
     "tanh": {"network": NetworkSpec((9,), "tanh")},
     "linear": {"network": NetworkSpec(())},
+    "derived": {"network": NetworkSpec((9,), derived=True)},
     "services": {"environment": BOUTIQUE},
     "services, replicas": {"environment": BOUTIQUE, "changes": {"action": {"quotas": False}}},
     "residual": {"changes": {"action": {"mode": "residual"}}},
@@ -44,7 +45,7 @@ def make(algorithm="ppo", future=FUTURE, seed=0, **fields):
     """Return a policy with weights that say something."""
     if algorithm == "recurrent_ppo":
         network = fields.pop("network", NetworkSpec((16, 12)))
-        fields["network"] = NetworkSpec(network.hidden, network.activation, 7)
+        fields["network"] = NetworkSpec(network.hidden, network.activation, 7, network.derived)
     description = describe(algorithm=algorithm, **fields)
     rng = np.random.default_rng(seed)
     size = len(description.observation_names) + future
