@@ -10,8 +10,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from podgym.baselines import own
 from podgym.baselines.controller import Controller, ObservationPolicy, PlanningController
-from podgym.baselines.own import is_own, load_own
 from podgym.errors import unknown_name
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "controller_options",
     "looks_at_forecasts",
     "make_controller",
+    "own",
 ]
 
 
@@ -64,10 +65,10 @@ def looks_at_forecasts(name: str) -> bool:
 
     A class of one's own says so by ``looks_at_forecasts = True``, or by having a planner.
     """
-    if not is_own(name):
+    if not own.is_own(name):
         return name in FORECAST_USERS
-    own = load_own(name)
-    return bool(getattr(own, "looks_at_forecasts", False)) or callable(getattr(own, "planner", None))
+    found = own.load_own(name)
+    return bool(getattr(found, "looks_at_forecasts", False)) or callable(getattr(found, "planner", None))
 
 
 def controller_options(name: str) -> tuple[str, ...]:
@@ -98,8 +99,8 @@ def make_controller(name: str, **options: Any) -> Controller:  # noqa: ANN401  (
 
 
 def _factory(name: str) -> Callable[..., Controller]:
-    if is_own(name):
-        return load_own(name)
+    if own.is_own(name):
+        return own.load_own(name)
     if name not in CONTROLLERS:
         raise unknown_name("controller", name, CONTROLLERS)
     return CONTROLLERS[name]()

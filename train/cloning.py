@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from podgym.agents.description import PlannerSpec
+from podgym.agents.nearest_action import nearest_action
 from podgym.agents.torch_policies import PlanPolicyMixin
 from podgym.baselines import PlanningController, make_controller
 from podgym.envs.actions import ActionDecoder
-from podgym.envs.cluster import ServiceDecision
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.splits import tuning_config, tuning_seeds
 from podgym.errors import InputError
@@ -101,24 +101,6 @@ def demonstrate(
                 view.step(action)
             observation, *_ = env.step(action)
     return Demonstrations(np.stack(observations), np.stack(actions))
-
-
-def nearest_action(
-    decoder: ActionDecoder, decisions: tuple[ServiceDecision, ...], wanted: list[int]
-) -> NDArray[np.int64]:
-    """Return the action whose steps of the replicas come closest to a decision; quotas are kept.
-
-    Args:
-        decoder: of the actions.
-        decisions: one per service.
-        wanted: (num_services,) replicas wanted now.
-    """
-    action = decoder.null_action
-    for service, (decision, now) in enumerate(zip(decisions, wanted, strict=True)):
-        if decision.replicas is not None:
-            step = np.abs(decoder.steps - (decision.replicas - now)).argmin()
-            action[service * decoder.width] = step
-    return action
 
 
 def _learn(policy: PlanPolicyMixin, shown: Demonstrations, epochs: int, seed: int) -> float:

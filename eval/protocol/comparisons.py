@@ -29,6 +29,8 @@ TABLES = (RIVAL, EVERY, HINDSIGHT)
 """Names of the tables, the column ``table``."""
 ALPHA = 0.05
 """Level of the verdicts, of a whole table."""
+NO_FRONT = "neither has variants, so there is no front"
+"""Note of a comparison that nothing can be said of at equal violation."""
 
 _UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
@@ -102,7 +104,7 @@ def _at_equal_violation(own: Scores, other: Scores, field: Field, bootstrap: Boo
         **with_interval("equal_violation_difference", difference),
         "equal_violation_p_value": p_value,
         "equal_violation_p_value_holm": math.nan,
-        "equal_violation_note": "; ".join(notes) or "neither has variants, so there is no front",
+        "equal_violation_note": "; ".join(notes) or NO_FRONT,
     }
 
 

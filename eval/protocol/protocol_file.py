@@ -75,10 +75,10 @@ def parse_protocol(text: str, name: str) -> Protocol:
 
 
 def protocol_of(content: object, name: str) -> Protocol:
-    """Return the protocol in plain data, such as ``Protocol.as_dict`` gives.
+    """Return the protocol in plain data, such as JSON of ``Protocol.as_dict()``.
 
     Args:
-        content: what a file holds.
+        content: what a file holds, lists as lists.
         name: what messages call it.
 
     Raises:

@@ -15,7 +15,8 @@ from podgym import __version__
 from podgym.errors import InputError, unknown_name
 
 COMMANDS = (
-    "demo", "train", "evaluate", "paper", "plan", "tune", "forecast", "export", "envs", "bench", "conformance"
+    "demo", "train", "evaluate", "report", "paper", "plan", "tune", "forecast", "export", "dataset", "envs",
+    "bench", "conformance",
 )  # fmt: skip
 """Subcommands, each a module of this package, in the order of the help."""
 
@@ -28,10 +29,13 @@ _EPILOG = """examples:
   podgym envs podgym/Burst-v0
   podgym evaluate --env podgym/HighLoad-v0 --controller hpa --episodes 10
   podgym train --env podgym/Burst-v0 --algo ppo
+  podgym evaluate --protocol quick
+  podgym report results/quick
   podgym paper
   podgym plan --env podgym/Burst-v0 --minute 5
   podgym tune hpa --env podgym/HighLoad-v0 --budget 50000
   podgym forecast evaluate --trace alibaba2018 --models ewma lstm
+  podgym dataset --env podgym/FamilyBurst-v0 --controller hpa --tuned --episodes 100
   podgym evaluate --workload requests.csv --peak-rps 800 --controller static --replicas 16
   podgym COMMAND --help"""
 
