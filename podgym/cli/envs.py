@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from podgym.errors import InputError
+
 if TYPE_CHECKING:
     from podgym.envs.env import AutoscaleEnv
 
@@ -17,6 +19,8 @@ examples:
   podgym envs
   podgym envs podgym/Burst-v0
   podgym envs podgym/Boutique-v0 --json
+  podgym envs --cards > environments.md       # all ids, what they share and what is special, as Markdown
+  podgym envs podgym/Burst-v0 --cards         # the card of one
 
 Every key of the configuration can be changed: in Python by gym.make(ID, reward={"preset": "paper"}), on the
 command line by podgym evaluate --set reward.preset=paper."""
@@ -27,14 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("id", metavar="ID", nargs="?", help="an environment to show in full")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--cards", action="store_true", help="print Markdown: the page of all ids, or one card"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the list, or one environment.
 
     Raises:
-        InputError: an unknown id.
+        InputError: an unknown id, or --json together with --cards.
     """
+    if args.cards:
+        return _print_cards(args)
     from podgym.cli.settings import environment_config
     from podgym.envs.env import AutoscaleEnv
     from podgym.envs.registration import ENVIRONMENT_IDS
@@ -54,11 +63,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _print_cards(args: argparse.Namespace) -> int:
+    from podgym.cli.cards import environment_card, environment_page
+    from podgym.cli.settings import environment_config
+    from podgym.envs.env import AutoscaleEnv
+
+    if args.json:
+        raise InputError("give --json or --cards, not both.")
+    if args.id is None:
+        print(environment_page())
+    else:
+        print(environment_card(args.id, AutoscaleEnv(environment_config(args.id))))
+    return 0
+
+
 def _brief(name: str, env: "AutoscaleEnv") -> dict[str, Any]:
     config = env.config
     return {
         "id": name,
-        "about": _about(name),
+        "about": about(name),
         "workload": config.workload,
         "services": list(env.service_names),
         "observation_shape": list(env.observation_space.shape or ()),
@@ -94,7 +117,8 @@ def _bound(space: object, which: str) -> list[float]:
     return values
 
 
-def _about(name: str) -> str:
+def about(name: str) -> str:
+    """Return what an id is, in one sentence."""
     from podgym.envs import scenarios
     from podgym.envs.registration import ENVIRONMENT_IDS
 
@@ -186,13 +210,18 @@ def _whole(value: Any) -> Any:  # noqa: ANN401  (any setting)
 
 def setting_leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  (any configuration)
     """Yield the dotted key and the value of every setting; a service stands under its name."""
+    return ((key, value) for key, value, _, _ in setting_fields(config, path))
+
+
+def setting_fields(config: Any, path: str = "") -> Iterator[tuple[str, Any, type, str]]:  # noqa: ANN401
+    """Yield dotted key, value, the dataclass that has the setting, and its name there."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         key = f"{path}{item.name}"
         if dataclasses.is_dataclass(value):
-            yield from setting_leaves(value, f"{key}.")
+            yield from setting_fields(value, f"{key}.")
         elif item.name == "services":
             for service in value:
-                yield from setting_leaves(service, f"{key}.{service.name}.")
+                yield from setting_fields(service, f"{key}.{service.name}.")
         else:
-            yield key, value
+            yield key, value, type(config), item.name
