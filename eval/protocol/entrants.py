@@ -120,13 +120,27 @@ def best_by_dev(entrants: Sequence[Entrant]) -> str | None:
     Args:
         entrants: of one environment. Test episodes have no part in the choice.
     """
-    results: dict[str, float] = {}
+    ledgers: dict[str, Mapping[str, Any]] = {}
     for each in entrants:
         entry = tuned_entry(each.controller, each.environment) if each.tuned else None
-        score = None if entry is None else entry.ledger.get("tuned_dev_mean")
-        if score is not None and each.variant_of is None and not each.changes:
-            results[each.method] = float(score)
-    return min(results, key=lambda label: results[label]) if results else None
+        scored = entry is not None and entry.ledger.get("tuned_dev_mean") is not None
+        if entry is not None and scored and each.variant_of is None and not each.changes:
+            ledgers[each.method] = entry.ledger
+    if not ledgers:
+        return None
+    common = min(_dev_episodes(ledger) for ledger in ledgers.values())
+    return min(ledgers, key=lambda label: _dev_score(ledgers[label], common))
+
+
+def _dev_episodes(ledger: Mapping[str, Any]) -> int:
+    first, last = ledger["dev_seeds"]
+    return int(last) - int(first) + 1
+
+
+def _dev_score(ledger: Mapping[str, Any], episodes: int) -> float:
+    """Return the mean over the first dev episodes, on which all were run; searches differ in their number."""
+    values = ledger.get("tuned_dev_values", [])[:episodes]
+    return float(sum(values)) / len(values) if values else float(ledger["tuned_dev_mean"])
 
 
 def _check_labels(entrants: Sequence[Entrant], environment: str, rival: str) -> None:

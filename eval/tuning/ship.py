@@ -21,7 +21,8 @@ _KEPT = (
 def ship(results: Sequence[str | Path], destination: str | Path) -> Path:
     """Merge results of ``podgym tune`` into a file of tuned parameters.
 
-    The file depends on its old entries and the results alone, not on their order.
+    Of several searches that differ in their seed alone, the best on dev is kept, and all are named. The file
+    depends on its old entries and the results alone, not on their order.
 
     Args:
         results: paths of ``result.json`` files.
@@ -32,7 +33,8 @@ def ship(results: Sequence[str | Path], destination: str | Path) -> Path:
         The path of the file.
 
     Raises:
-        InputError: a file that cannot be read, two results for one entry, or one on a changed environment.
+        InputError: a file that cannot be read, two results of one search, searches that cannot be compared,
+            or a result on a changed environment.
     """
     path = Path(destination)
     before: Mapping[str, Any] = {"entries": {}}
@@ -47,22 +49,12 @@ def merged(entries: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[s
     """Return the content of the file: old entries and new ones, in alphabetical order.
 
     Raises:
-        InputError: two results for one entry, or one on an environment that was changed and so is not the
-            one of that id.
+        InputError: two results of one search, searches of different budgets or dev episodes, or a result on
+            an environment that was changed and so is not the one of that id.
     """
     table = {controller: dict(by_environment) for controller, by_environment in entries.items()}
-    seen = set()
-    for result in results:
-        key = (result["controller"], result["environment"])
-        if key in seen:
-            raise InputError(f"two results for controller {key[0]!r} on {key[1]!r}; name one of them.")
-        if result["changes"]:
-            raise InputError(
-                f"the result for {key[0]!r} on {key[1]!r} is of a changed environment "
-                f"({', '.join(result['changes'])}); only results of the environment itself are shipped."
-            )
-        seen.add(key)
-        table.setdefault(key[0], {})[key[1]] = entry_of(result)
+    for (controller, environment), searches in _by_entry(results).items():
+        table.setdefault(controller, {})[environment] = entry_of(searches)
     return {
         "format": FORMAT,
         "entries": {
@@ -74,8 +66,13 @@ def merged(entries: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[s
     }
 
 
-def entry_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry that a result makes: options, and the summary of its ledger."""
+def entry_of(searches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entry that searches of one controller make: options, and the summary of the ledger.
+
+    Args:
+        searches: results that differ in the seed of the search, one or more.
+    """
+    result = min(searches, key=lambda each: (each["best"]["dev_mean"], each["seed"]))
     last = result["searches"][-1]
     return {
         "options": result["best"]["options"],
@@ -87,8 +84,42 @@ def entry_of(result: Mapping[str, Any]) -> dict[str, Any]:
             "edges": last["edges"],
             "default_dev_mean": result["default"]["dev_mean"],
             "tuned_dev_mean": result["best"]["dev_mean"],
+            "tuned_dev_values": result["best"]["dev_values"],
+            "all_searches": [
+                {
+                    "seed": each["seed"],
+                    "spent_steps": each["spent_steps"] + each["further_spent_steps"],
+                    "tuned_dev_mean": each["best"]["dev_mean"],
+                }
+                for each in sorted(searches, key=lambda each: int(each["seed"]))
+            ],
         },
     }
+
+
+def _by_entry(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """Return the searches of each entry, if they can be compared."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for result in results:
+        key = (result["controller"], result["environment"])
+        if result["changes"]:
+            raise InputError(
+                f"the result for {key[0]!r} on {key[1]!r} is of a changed environment "
+                f"({', '.join(result['changes'])}); only results of the environment itself are shipped."
+            )
+        others = found.setdefault(key, [])
+        if any(other["seed"] == result["seed"] for other in others):
+            raise InputError(
+                f"two results for controller {key[0]!r} on {key[1]!r} with seed {result['seed']}; name one."
+            )
+        for name in ("budget_steps", "dev_seeds", "objective", "forecaster"):
+            if others and others[0][name] != result[name]:
+                raise InputError(
+                    f"two results for controller {key[0]!r} on {key[1]!r} differ in {name}; only searches "
+                    "that differ in their seed alone can be compared."
+                )
+        others.append(result)
+    return found
 
 
 def _span(seeds: Sequence[int]) -> list[int]:

@@ -139,11 +139,18 @@ def test_the_rival_is_chosen_on_dev(make_protocol, monkeypatch):
 
     def entry(controller, environment):
         assert environment == BURST
-        return SimpleNamespace(ledger={"tuned_dev_mean": scores[controller]})
+        return SimpleNamespace(ledger={"tuned_dev_mean": scores[controller], **extra.get(controller, {})})
 
+    same = {"dev_seeds": [100_000, 100_001]}
+    extra = dict.fromkeys(scores, same)
     monkeypatch.setattr(entrants, "tuned_entry", entry)
     assert best_by_dev(found) == "keda tuned"
     assert best_by_dev(found[-1:]) is None
+    # What was run on more episodes is judged by those that all were run on.
+    extra = {**extra, "rule": {"dev_seeds": [100_000, 100_003], "tuned_dev_values": [2.0, 3.0, 5.0, 6.0]}}
+    assert best_by_dev(found) == "rule tuned"
+    extra["rule"]["tuned_dev_values"] = [4.0, 5.0, 0.0, 0.0]
+    assert best_by_dev(found) == "keda tuned"
 
 
 def test_dev_results_ship_for_every_family(make_protocol):

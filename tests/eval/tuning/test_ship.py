@@ -32,7 +32,11 @@ def result(controller="hpa", environment="podgym/Burst-v0", options=None, **chan
             {"search_space": ["wider"], "edges": []},
         ],
         "default": {"dev_mean": 12.5},
-        "best": {"dev_mean": 11.25, "options": options or {"cpu_target_percent": 73}},
+        "best": {
+            "dev_mean": 11.25,
+            "dev_values": [11.0, 11.5],
+            "options": options or {"cpu_target_percent": 73},
+        },
     }
     return {**document, **changes}
 
@@ -74,7 +78,7 @@ def test_options_are_a_copy(shipped):
 
 
 def test_default_options_that_won_are_no_options():
-    assert entry_of(result(options={}))["options"] is not None
+    assert entry_of([result(options={})])["options"] is not None
 
 
 def test_the_file_does_not_depend_on_the_order_of_the_results(tmp_path):
@@ -102,9 +106,26 @@ def test_a_new_result_replaces_its_own_entry_only():
     assert before == untouched
 
 
+def test_of_several_searches_the_best_on_dev_is_kept_and_all_are_named():
+    def search(seed, dev_mean):
+        best = {"dev_mean": dev_mean, "dev_values": [dev_mean], "options": {"cpu_target_percent": 50 + seed}}
+        return result(seed=seed, spent_steps=100 + seed, further_spent_steps=7, best=best)
+
+    searches = [search(2, 9.0), search(0, 11.0), search(1, 9.0)]
+    for order in (searches, searches[::-1]):
+        entry = merged({}, order)["entries"]["hpa"]["podgym/Burst-v0"]
+        assert entry["options"] == {"cpu_target_percent": 51}
+        assert entry["ledger"]["seed"] == 1
+        assert [each["seed"] for each in entry["ledger"]["all_searches"]] == [0, 1, 2]
+        assert entry["ledger"]["all_searches"][2] == {"seed": 2, "spent_steps": 109, "tuned_dev_mean": 9.0}
+
+
 def test_what_is_not_shipped(tmp_path):
-    with pytest.raises(InputError, match="two results for controller 'hpa' on 'podgym/Burst-v0'"):
+    with pytest.raises(InputError, match="two results for controller 'hpa' on 'podgym/Burst-v0' with seed 0"):
         merged({}, [result(), result()])
+    for name in ("budget_steps", "dev_seeds"):
+        with pytest.raises(InputError, match=f"differ in {name}"):
+            merged({}, [result(), result(seed=1, **{name: [3]})])
     with pytest.raises(InputError, match=r"of a changed environment \(episode_s=60\)"):
         merged({}, [result(changes=["episode_s=60"])])
     with pytest.raises(InputError, match="not a readable JSON file"):
