@@ -35,6 +35,20 @@ def test_the_ledger_says_what_was_spent_and_gained(entry: TunedEntry) -> None:
     assert f"podgym tune {entry.controller} --env {entry.environment}" in ledger["command"]
 
 
-def test_one_budget_for_all_of_an_id() -> None:
-    budgets = {(entry.environment, entry.ledger["budget_steps"]) for entry in ENTRIES}
+def test_one_budget_for_all_of_an_id_but_more_for_the_rule_that_learns() -> None:
+    """The rule gets as many searches of as many steps as a policy gets trainings of frames."""
+    budgets = {
+        (each.environment, each.ledger["budget_steps"]) for each in ENTRIES if each.controller != "rule"
+    }
     assert len(budgets) == len(ENVIRONMENT_IDS)
+    for entry in ENTRIES:
+        own = entry.environment.removeprefix("podgym/")
+        if entry.controller == "rule" and (own == "Trace-v0" or own.startswith("Family")):
+            assert entry.ledger["budget_steps"] == 4_000_000
+            assert [each["seed"] for each in entry.ledger["all_searches"]] == [0, 1, 2, 3, 4]
+
+
+def test_of_several_searches_the_best_on_dev_ships() -> None:
+    for entry in ENTRIES:
+        searches = entry.ledger.get("all_searches", [])
+        assert all(entry.ledger["tuned_dev_mean"] <= each["tuned_dev_mean"] for each in searches)
