@@ -1,0 +1,91 @@
+"""The tables of published results say what the committed files of results say."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.source_tree
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+RIVAL = "rule tuned"
+
+
+def rows_of(protocol, file):
+    with open(RESULTS / protocol / file, newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
+
+
+def percent(value):
+    return f"{100 * float(value):.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(text):
+    return "< 0.01" if float(text) < 0.01 else f"{float(text):.2f}"
+
+
+def table_lines():
+    """Return the lines of the table of docs/agents.md, from the files."""
+    lines = []
+    for protocol in ("families", "traces"):
+        summary = {(row["environment"], row["method"]): row for row in rows_of(protocol, "summary.csv")}
+        for row in rows_of(protocol, "comparisons.csv"):
+            if (row["table"], row["method"], row["against"]) != ("rival", "ppo", RIVAL):
+                continue
+            own, rival = (summary[row["environment"], name] for name in ("ppo", RIVAL))
+            equal = float(row["equal_violation_difference"]) / float(rival["cost"])
+            cells = [
+                f"`{row['environment'].removeprefix('podgym/').removesuffix('-v0')}`",
+                *(
+                    f"{float(each['cost']):,.0f} ({percent(each['slo_violation_time_ratio'])})"
+                    for each in (own, rival)
+                ),
+                f"{percent(row['relative_difference'])} [{percent(row['relative_difference_lower'])}, "
+                f"{percent(row['relative_difference_upper'])}]",
+                p_value(row["p_value_holm"]),
+                percent(equal),
+                p_value(row["equal_violation_p_value_holm"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_table_of_the_agents():
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    lines = table_lines()
+    assert len(lines) == 6
+    for line in lines:
+        assert line in page, line
+
+
+def test_the_sentence_of_the_readme():
+    rows = [row for protocol in ("families", "traces") for row in rows_of(protocol, "comparisons.csv")]
+    against = [
+        row for row in rows if (row["table"], row["method"], row["against"]) == ("rival", "ppo", RIVAL)
+    ]
+    lower = [row for row in against if float(row["p_value_holm"]) < 0.05]
+    gains = sorted(-100 * float(row["relative_difference"]) for row in lower)
+    places = {row["environment"] for row in lower}
+    assert "podgym/Trace-v0" in places
+    assert gains[0] > 0.0
+    equal = {row["environment"] for row in against if float(row["equal_violation_p_value_holm"]) < 0.05}
+    assert equal == places
+    words = ("no", "one", "two", "three", "four", "five")[len(places) - 1]
+    page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"costs {gains[0]:.1f} to {gains[-1]:.1f} % less than the best" in page
+    assert f"on {words} of five generated families" in page
+
+
+def test_five_training_seeds_on_five_hundred_episodes():
+    for protocol in ("families", "traces"):
+        for row in rows_of(protocol, "summary.csv"):
+            if row["kind"] == "policy":
+                assert (row["training_seeds"], row["episodes"]) == ("5", "500")
+
+
+def test_nothing_of_a_machine_stands_in_the_files():
+    for path in RESULTS.rglob("*.*"):
+        text = path.read_text(encoding="utf-8")
+        for word in ("/home/", "/root/", "/tmp/", "/work/"):
+            assert word not in text, path
