@@ -27,10 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## run the demonstration: controllers compared on a real trace and three scenarios
+demo: $(STAMP) ## the whole way once: forecast, plan, training, comparison, report (under five minutes)
 	@$(BIN)/podgym demo
 
-demo-quick: $(STAMP) ## run the demonstration in its short form
+demo-quick: $(STAMP) ## the same in its short form
 	@$(BIN)/podgym demo --quick
 
 test: check ## run every gate: lint, format, types, layers, tests with coverage

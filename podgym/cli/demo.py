@@ -1,47 +1,41 @@
-"""``podgym demo``: HPA against fixed replicas on a week of the Alibaba trace and the paper's scenarios."""
+"""``podgym demo``: the whole way once, from a load to a report: forecast, plan, training, comparison."""
 
 import argparse
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from podgym.cli.settings import Target
-    from podgym.eval.episode import EpisodeRecord
-    from podgym.eval.runner import Job
-    from podgym.eval.summary import Summary
+    from podgym.eval.protocol import Protocol, ProtocolResult
+    from podgym.train.results import Progress
 
 NAME = "demo"
-HELP = "compare HPA with fixed replicas on a week of a real trace and on the paper's scenarios"
+HELP = "forecast, plan, train a policy and compare it with everything else, in a few minutes"
 
 DEFAULT_OUTPUT = "results/demo"
-EPISODES, QUICK_EPISODES = 10, 2
-"""Episodes of each scenario; of the week there is one."""
-QUICK_TRACE_HOURS = 6.0
-SEED = 0
-_STAGES = 4
+TRAINED_ON = "podgym/Burst-v0"
+FRAMES, QUICK_FRAMES = 400_000, 32_768
+"""Frames that the policy is trained for."""
+QUICK_EPISODES, QUICK_EPISODE_S = 2, 600.0
+"""Episodes of each environment and their length in the short form."""
+_TRAINING, _COMPARISON = "training", "comparison"
+_SMALL_POOL = 64  # loads to train on: their plans are made in seconds
+_MINUTE = 5
+_STAGES = 5
 
-_EPILOG = """\
-Both controllers face the same load with the same seeds. The fixed number of replicas is the smallest that
-meets the SLO at the peak of the load by the stationary queueing law: what somebody would choose who knew the
-peak in advance."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One load of the demonstration."""
-
-    label: str
-    """Heading in the table; short."""
-    target: "Target"
-    episodes: int
-    static_replicas: int
-    """Replicas of the static controller: enough for the peak of every episode."""
+_EPILOG = f"""\
+Trains a policy on the paper's burst for {FRAMES:,} frames, then runs the protocol `demo`: the paper's three
+scenarios and held-out hours of a real trace, where the policy meets the longer trained ones that come with
+the package, LSTM+GA, a tuned rule, Kubernetes' HPA as it is and tuned, its default with VPA, and a lower
+bound. All face the same episodes. The parts by themselves: podgym plan, podgym train, podgym evaluate
+--protocol, podgym report. Folders `{_TRAINING}` and `{_COMPARISON}` of an earlier demonstration in the
+output folder are replaced."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "--quick", action="store_true",
-        help=f"{QUICK_TRACE_HOURS:g} hours of the trace and {QUICK_EPISODES} episodes of each scenario",
+        help=f"{QUICK_FRAMES:,} frames of training, {QUICK_EPISODES} short episodes of each environment",
     )  # fmt: skip
     parser.add_argument(
         "--output", metavar="DIR", default=DEFAULT_OUTPUT,
-        help=f"where figures and data go (default: {DEFAULT_OUTPUT})",
+        help=f"where everything goes (default: {DEFAULT_OUTPUT})",
     )  # fmt: skip
 
 
@@ -61,27 +55,30 @@ def run(args: argparse.Namespace) -> int:
     """Run the demonstration.
 
     Raises:
-        InputError: the output folder cannot be used.
+        InputError: the output folder cannot be used, or the libraries of training are not installed.
     """
-    from podgym.cli.evaluate import print_paths
+    from podgym.cli.train import require_libraries
     from podgym.files import usable_folder
 
+    require_libraries()
     folder = usable_folder(args.output)
+    for name in (_TRAINING, _COMPARISON):
+        shutil.rmtree(folder / name, ignore_errors=True)
     began = time.perf_counter()
     with _stage(1, "preparing the simulator (the first run on a machine compiles it)"):
-        cases = _cases(quick=args.quick)
-    with _stage(
-        2, f"running {sum(2 * case.episodes for case in cases)} episodes on {_processes()} processes"
-    ):
-        groups = _run(cases)
-    with _stage(3, "measuring"):
-        summaries = _summaries(cases, groups)
-    with _stage(4, f"writing figures and data to {folder}"):
-        written = _write(folder, cases, groups, summaries)
-    print()
-    _print_results(cases, groups, summaries)
-    print_paths(written)
-    print(f"done in {time.perf_counter() - began:.0f} s")
+        _prepare()
+    with _stage(2, "the paper's burst: what its LSTM expects, and what its genetic algorithm plans for that"):
+        _plan()
+    frames = QUICK_FRAMES if args.quick else FRAMES
+    with _stage(3, f"training a policy that starts from such plans, {frames:,} frames"):
+        _train(folder, frames)
+    protocol = _protocol(folder, quick=args.quick)
+    with _stage(4, f"comparing on {protocol.episodes} episodes of {len(protocol.ids)} environments each"):
+        result = _compare(protocol, folder)
+    with _stage(5, "writing the report"):
+        sentences, page = _report(folder)
+    _print_results(result, sentences)
+    print(f"done in {time.perf_counter() - began:.0f} s; everything of it on one page: {page}")
     return 0
 
 
@@ -98,117 +95,103 @@ def _processes() -> int:
     return min(os.cpu_count() or 1, 8)
 
 
-def _cases(*, quick: bool) -> list[Case]:
-    """Build the four loads; one step of each is run, so that every kernel is compiled or loaded."""
+def _prepare() -> None:
+    """Run a step, so that every kernel is compiled or loaded."""
+    import gymnasium as gym
+
+    env = gym.make(TRAINED_ON)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+
+
+def _plan() -> None:
+    """Show one forecast and the plan for it."""
+    from podgym.baselines.planner import GaPlanner
     from podgym.cli.settings import make_target
+    from podgym.envs.protocols import PLAN_PERIOD_S
+    from podgym.eval.forecast_choice import SHIPPED, forecaster_file, open_forecaster
 
-    hours = QUICK_TRACE_HOURS if quick else None
-    episodes = QUICK_EPISODES if quick else EPISODES
-    week = make_target(workload="alibaba2018", part="all", episode_hours=hours)
-    cases = [_case("6 h" if quick else "week", week, 1)]
-    for label, environment in (("high", "podgym/HighLoad-v0"), ("burst", "podgym/Burst-v0"),
-                               ("low", "podgym/LowLoad-v0")):  # fmt: skip
-        cases.append(_case(label, make_target(environment=environment), episodes))
-    return cases
-
-
-def _case(label: str, target: "Target", episodes: int) -> Case:
-    from podgym.envs.cluster import ServiceDecision
-    from podgym.eval.provisioning import peak_replicas
-
-    env = target.env
-    static_replicas = 1
-    for seed in range(SEED, SEED + episodes):
-        env.reset(seed=seed)
-        if env.profile is not None:
-            static_replicas = max(static_replicas, *peak_replicas(target.config.cluster, env.profile))
-    env.step_decisions([ServiceDecision() for _ in env.service_names])
-    return Case(label, target, episodes, static_replicas)
+    target = make_target(environment=TRAINED_ON)
+    target.env.reset(seed=0)
+    profile = target.env.profile
+    file = forecaster_file(SHIPPED, target.config.workload)
+    if profile is None or file is None:
+        raise RuntimeError(f"{TRAINED_ON} has no load or no forecaster.")
+    planner = GaPlanner(forecaster=open_forecaster(file))
+    rates = planner.known_rates(profile, target.duration_s)[int(60 * _MINUTE // PLAN_PERIOD_S)]
+    made = planner.plan_once(target.config.cluster, rates, profile.kind)
+    replicas, cores, memory_bytes = made.plan.as_array()[0].tolist()
+    load = ", ".join(f"{rate:.0f}" for rate in rates)
+    pods = f"{replicas:.0f} pods of {cores:g} cores and {memory_bytes / 2**20:.0f} MiB"
+    effort = f"{made.evaluations} plans judged in {1e3 * made.seconds:.0f} ms"
+    print(f"      minute {_MINUTE}: {load} users in the next {len(rates)} minutes; {pods} ({effort})")
 
 
-def _controllers(case: Case) -> dict[str, dict[str, int]]:
-    return {"hpa": {}, "static": {"replicas": case.static_replicas}}
+def _train(folder: Path, frames: int) -> None:
+    """Train a policy and say what it came to on dev."""
+    from podgym.cli.progress import counting
+    from podgym.train.folder import run_folder
+    from podgym.train.run import train
+    from podgym.train.settings_file import settings_for
+
+    changes = {"n_timesteps": frames, "episode_pool": _SMALL_POOL, "eval_episodes": 32, "figure_every": 0}
+    settings = settings_for("ppo", TRAINED_ON, changes=changes)
+    run = run_folder(folder / _TRAINING, TRAINED_ON, "ppo", settings.seed)
+    with counting("training") as report:
+
+        def show(done: "Progress") -> None:
+            report(done.frames, done.total_frames, f"{done.frames_per_s:,.0f} frames/s")
+
+        result = train(settings, run, environment=TRAINED_ON, algorithm="ppo", on_progress=show)
+    print(
+        f"      cost of an episode on dev: {result.untrained.cost:,.0f} untrained, which is to follow the "
+        f"plans; {result.best.cost:,.0f} after {result.best.frames:,} frames"
+    )
 
 
-def _jobs(cases: Sequence[Case]) -> list["Job"]:
-    from podgym.eval.runner import make_jobs
+def _protocol(folder: Path, *, quick: bool) -> "Protocol":
+    """Return what is compared: the declared protocol, and the policy that was trained just now."""
+    from podgym.eval.protocol import BoundMethod, RunsMethod, read_protocol
 
-    return [
-        job
-        for case in cases
-        for controller, options in _controllers(case).items()
-        for job in make_jobs(
-            case.target.name, case.target.config, controller, options, seed=SEED, episodes=case.episodes
-        )
-    ]
-
-
-def _run(cases: Sequence[Case]) -> list[list[list["EpisodeRecord"]]]:
-    """Return the records by case and controller."""
-    from podgym.cli.progress import progress
-    from podgym.eval.runner import run_jobs
-
-    jobs = _jobs(cases)
-    steps = [case.target.env.episode_steps for case in cases for _ in range(2 * case.episodes)]
-    with progress("episodes", steps) as reports:
-        records = run_jobs(jobs, processes=_processes(), on_step=reports.on_step, on_done=reports.on_done)
-    waiting = iter(records)
-    return [[[next(waiting) for _ in range(case.episodes)] for _ in range(2)] for case in cases]
+    declared = read_protocol(NAME)
+    own = RunsMethod(str(folder / _TRAINING), label="ppo of this demo", optional=True)
+    if not quick:
+        return replace(declared, methods=(own, *declared.methods))
+    methods = [each for each in declared.methods if not isinstance(each, BoundMethod)]
+    return replace(
+        declared,
+        methods=(own, *methods),
+        episodes=QUICK_EPISODES,
+        changes={**declared.changes, "episode_s": QUICK_EPISODE_S},
+    )
 
 
-def _summaries(
-    cases: Sequence[Case], groups: Sequence[Sequence[Sequence["EpisodeRecord"]]]
-) -> list["Summary"]:
-    from podgym.eval.summary import summarise
+def _compare(protocol: "Protocol", folder: Path) -> "ProtocolResult":
+    from podgym.cli.progress import counting
+    from podgym.eval.protocol import run_protocol
 
-    return [
-        summarise(records, case.label, heading)
-        for case, controllers in zip(cases, groups, strict=True)
-        for records, heading in zip(controllers, ("hpa\n", f"static\n{case.static_replicas}"), strict=True)
-    ]
+    with counting("episodes") as report:
+        return run_protocol(protocol, folder / _COMPARISON, processes=_processes(), on_progress=report)
 
 
-def _write(
-    folder: Path,
-    cases: Sequence[Case],
-    groups: Sequence[Sequence[Sequence["EpisodeRecord"]]],
-    summaries: Sequence["Summary"],
-) -> list[Path]:
-    from podgym.cli.evaluate import write_episodes
-    from podgym.eval.summary import result_document
-    from podgym.files import write_json
+def _report(folder: Path) -> tuple[tuple[str, ...], Path]:
+    """Return the verdict and where the page is."""
+    from podgym.cli.progress import counting
+    from podgym.eval.report import write_report
 
-    written = [path for case, records in zip(cases, groups, strict=True)
-               for path in write_episodes(folder, records, case.label.replace(" ", "-"))]  # fmt: skip
-    firsts = [records[0] for controllers in groups for records in controllers]
-    configs = {case.label: case.target.config for case in cases}
-    document = result_document(summaries, firsts, configs)
-    document["remarks"] = {case.label: list(case.target.remarks) for case in cases}
-    return [*written, write_json(folder / "results.json", document)]
+    with counting("report") as report:
+        written = write_report(folder / _COMPARISON, folder, on_progress=report)
+    return written.verdict.sentences, written.paths[0]
 
 
-def _print_results(
-    cases: Sequence[Case],
-    groups: Sequence[Sequence[Sequence["EpisodeRecord"]]],
-    summaries: Sequence["Summary"],
-) -> None:
+def _print_results(result: "ProtocolResult", sentences: tuple[str, ...]) -> None:
     from rich.console import Console
 
-    from podgym.cli.evaluate import duration_text
-    from podgym.eval.tables import comparison_table
+    from podgym.eval.protocol.tables import environment_table, legend
 
     console = Console(file=sys.stdout, highlight=False)
-    console.print(comparison_table(summaries))
-    for case, controllers in zip(cases, groups, strict=True):
-        first = controllers[0][0]
-        count = f"mean of {case.episodes} episodes" if case.episodes > 1 else "1 episode"
-        console.print(
-            f"{case.label}: {case.target.name}, {duration_text(first.duration_s)}, {count}", markup=False
-        )
-        for remark in case.target.remarks:
-            console.print(f"  {remark}", markup=False)
-    slo_ms = 1000.0 * groups[0][0][0].metadata.slo_response_time_s[0]
-    console.print(
-        f"SLO: {slo_ms:g} ms. hpa: Kubernetes' HPA, target 80 % CPU. static N: N replicas, the fewest that "
-        "meet the SLO at the peak of the load by the stationary queueing law, as if it were known in advance."
-    )
+    for environment in result.document["environments"]:
+        console.print(environment_table(result.document, environment))
+        console.print(legend(environment), markup=False)
+    console.print()
+    console.print(" ".join(sentences), markup=False)

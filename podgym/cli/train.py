@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from podgym.cli import INTERRUPTED, OK
     from podgym.files import to_json
 
-    _require_libraries()
+    require_libraries()
     from podgym.train.folder import check_run, finish_run, result_document, run_folder
 
     settings = asked_settings(args)
@@ -260,7 +260,7 @@ def _resumed_settings(
     return asked
 
 
-def _require_libraries() -> None:
+def require_libraries() -> None:
     """Refuse to begin where the libraries of training are missing.
 
     Raises:

@@ -74,32 +74,39 @@ def test_unknown_id(capsys):
 
 @pytest.fixture
 def short_demo(monkeypatch):
-    monkeypatch.setattr(demo, "QUICK_TRACE_HOURS", 0.1)
+    for name in ("torch", "stable_baselines3", "sb3_contrib"):
+        pytest.importorskip(name)
+    monkeypatch.setattr(demo, "QUICK_FRAMES", 64)
     monkeypatch.setattr(demo, "QUICK_EPISODES", 1)
+    monkeypatch.setattr(demo, "QUICK_EPISODE_S", 60.0)
+    monkeypatch.setattr(demo, "_SMALL_POOL", 2)
     monkeypatch.setattr(demo, "_processes", lambda: 1)
 
 
-def test_demo_prints_one_table_and_writes_figures_and_data(short_demo, capsys, tmp_path):
-    assert main(["demo", "--quick", "--output", str(tmp_path / "demo")]) == 0
+def test_demo_goes_the_whole_way(short_demo, capsys, tmp_path):
+    folder = tmp_path / "demo"
+    (folder / "comparison").mkdir(parents=True)
+    (folder / "comparison" / "stale.txt").write_text("of an earlier demonstration")
+    assert main(["demo", "--quick", "--output", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert out.count("response p95, ms") == 1
-    assert [line[:5] for line in out.splitlines() if line.startswith("[")] == [
-        f"[{i}/4]" for i in (1, 2, 3, 4)
-    ]
-    names = {path.name for path in (tmp_path / "demo").iterdir()}
-    for load in ("6-h", "high", "burst", "low"):
-        assert f"{load}-hpa-static-seed0.png" in names
-        assert {f"{load}-hpa-seed0.parquet", f"{load}-static-seed0.parquet"} <= names
-    results = json.loads((tmp_path / "demo" / "results.json").read_text())["results"]
-    assert len(results) == 8
-    for hpa, static in zip(results[::2], results[1::2], strict=True):
-        assert hpa["controller"] == "hpa"
-        assert static["controller_options"]["replicas"] >= 1
-        hashes = [[episode["profile_sha256"] for episode in each["episodes"]] for each in (hpa, static)]
-        assert hashes[0] == hashes[1]
+    stages = [line[:5] for line in out.splitlines() if line.startswith("[")]
+    assert stages == [f"[{i}/5]" for i in range(1, 6)]
+    for words in ("users in the next 5 minutes", "untrained", "lstm_ga tuned", "ppo of this demo"):
+        assert words in out
+    for scenario in ("HighLoad", "Burst", "LowLoad", "Trace"):
+        assert f"podgym/{scenario}-v0" in out
+    assert max(map(len, out.splitlines()[-60:])) <= 160
+    assert not (folder / "comparison" / "stale.txt").exists()
+    assert (folder / "training" / "Burst-v0" / "ppo-seed0" / "best.policy").is_file()
+    assert (folder / "report.html").is_file()
+    summary = json.loads((folder / "comparison" / "summary.json").read_text())
+    own = [row["environment"] for row in summary["summary"] if row["method"] == "ppo of this demo"]
+    assert own == ["podgym/Burst-v0"]
+    assert not any(row["failure"] for row in summary["summary"])
 
 
 def test_demo_refuses_a_file_as_folder(capsys, tmp_path):
+    pytest.importorskip("sb3_contrib")
     (tmp_path / "taken").write_text("")
     assert main(["demo", "--quick", "--output", str(tmp_path / "taken")]) == 2
     assert "is a file" in capsys.readouterr().err
