@@ -5,6 +5,7 @@ A dataset is a folder with one Arrow file per episode. Ours says under the key `
 decided, in which configuration, behind which forecaster and planner, with which versions and which command.
 """
 
+import copy
 import json
 import os
 import re
@@ -263,7 +264,7 @@ def _write(name: str, source: Source, episodes: Iterable[Transitions]) -> None:
 
 def _environment_spec(source: Source) -> "EnvSpec":
     """Return the specification that ``recover_environment`` makes an environment of."""
-    spec = gym.spec(source.environment)
+    spec = copy.deepcopy(gym.spec(source.environment))  # the registered one stays as it is
     changes = _changes(source)
     spec.kwargs = {_SCENARIO: ENVIRONMENT_IDS[source.environment], **changes}
     return spec

@@ -1,9 +1,11 @@
 """Datasets in Minari's format: written, loaded by Minari, and made again to the last bit."""
 
+import copy
 import importlib.util
 import json
 import os
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from oracles.policies import short_config
@@ -74,7 +76,9 @@ def assert_same(loaded, fresh):
 )
 def test_loaded_by_minari_and_made_again(tmp_path, monkeypatch, case):
     source, episodes = recorded(**case)
+    registered = copy.deepcopy(gym.spec(source.environment))
     write_dataset(tmp_path, NAME, source, iter(episodes))
+    assert gym.spec(source.environment) == registered  # what others make is what it was
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     assert list(minari.list_local_datasets()) == [NAME]
     dataset = minari.load_dataset(NAME)
