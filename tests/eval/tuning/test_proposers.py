@@ -166,6 +166,10 @@ def test_a_large_budget_has_many_small_generations():
     proposer = large.make((), [], 0)
     assert isinstance(proposer, GenerationProposer)
     assert proposer.batch_size == large.document[0]["population"] == 20
+
+
+def test_only_vectors_have_generations():
+    pytest.importorskip("optuna")
     assert method_of("hpa", 10**6).schedule is None
 
 
