@@ -96,6 +96,13 @@ class JsonFields:
 
         return self._list(name, one)
 
+    def texts_or_none(self, name: str) -> tuple[str, ...] | None:
+        """Return a list of strings, or null."""
+        if self._content.get(name, ()) is not None:
+            return self.texts(name)
+        self.take(name)
+        return None
+
     def nested_list(self, name: str) -> tuple["JsonFields", ...]:
         """Return a list of JSON objects."""
         return self._list(name, lambda place, value: JsonFields(value, f"{self._path}{place}"))

@@ -17,8 +17,9 @@ from podgym.envs.config import EnvConfig, override
 from podgym.envs.core import AutoscaleCore
 from podgym.envs.simulator.world import visits_per_request
 from podgym.envs.totals import INFO_KEYS
+from podgym.envs.workloads.profile import profile_sha256
 from podgym.errors import InputError, require_whole
-from podgym.eval.episode import EpisodeMetadata, EpisodeRecord, profile_sha256
+from podgym.eval.episode import EpisodeMetadata, EpisodeRecord
 from podgym.eval.measures import MEASURES
 from podgym.eval.mixture import LAW_COLUMNS
 

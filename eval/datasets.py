@@ -128,25 +128,19 @@ def write_dataset(root: Path, name: str, source: Source, episodes: Iterable[Tran
         Its folder.
 
     Raises:
-        InputError: see ``check_name`` and ``require_minari``.
+        InputError: see ``check_name`` and ``require_minari``, or a folder that cannot be written to, of which
+            nothing is left behind.
     """
     require_minari()
     check_name(name, root)
-    from minari.namespace import create_namespace, list_local_namespaces
-
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-") as scratch:
-        with _minari_root(Path(scratch)):
-            _write(name, source, episodes)
-        namespace = name.rpartition("/")[0]
-        with _minari_root(root):
-            if namespace and namespace not in list_local_namespaces():
-                create_namespace(namespace)
-        try:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(scratch) / name, root / name)
-        except OSError as error:
-            raise InputError(f"{root / name} cannot be written: {error.strerror or error}.") from error
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-") as scratch:
+            with _minari_root(Path(scratch)):
+                _write(name, source, episodes)
+            _move(Path(scratch), root, name)
+    except OSError as error:
+        raise InputError(f"dataset {name} cannot be written to {root}: {error.strerror or error}.") from error
     return root / name
 
 
@@ -260,6 +254,23 @@ def _write(name: str, source: Source, episodes: Iterable[Transitions]) -> None:
         raise InputError("a dataset needs one episode or more.")
     dataset.storage.update_episode_metadata(about)
     dataset.storage.update_metadata({KEY: _entry(source, about)})
+
+
+def _move(scratch: Path, root: Path, name: str) -> None:
+    """Move a dataset, and the namespaces that Minari wrote for it, to where it is to be.
+
+    The outermost folder that is not there yet is moved in one step, so that a failure leaves nothing of it.
+    """
+    from minari.namespace import NAMESPACE_METADATA_FILENAME as ABOUT
+
+    dataset = Path(name)
+    for namespace in reversed(dataset.parents[:-1]):  # the outermost first
+        if not (root / namespace).exists():
+            os.replace(scratch / namespace, root / namespace)
+            return
+        if not (root / namespace / ABOUT).exists():
+            os.replace(scratch / namespace / ABOUT, root / namespace / ABOUT)
+    os.replace(scratch / dataset, root / dataset)
 
 
 def _environment_spec(source: Source) -> "EnvSpec":

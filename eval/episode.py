@@ -3,7 +3,6 @@
 A record is plain arrays, so measures are pure functions of it, and it goes to a file and back without loss.
 """
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from podgym import __version__
 from podgym.envs.workloads.profile import LoadKind, LoadProfile
+from podgym.envs.workloads.profile import profile_sha256 as profile_sha256
 from podgym.errors import InputError, unknown_name
 from podgym.files import write_atomically
 
@@ -237,13 +237,6 @@ def profile_means(profile: LoadProfile, edges_s: NDArray[np.float64]) -> NDArray
     integral = areas[piece] + values[piece] * beyond_s + 0.5 * slopes[piece] * beyond_s**2
     means: NDArray[np.float64] = np.diff(integral) / np.diff(edges_s)
     return means
-
-
-def profile_sha256(profile: LoadProfile) -> str:
-    """Return a hash of everything that a load profile does to a cluster: samples, step, kind and clock."""
-    digest = hashlib.sha256(f"{profile.kind} {profile.step_s!r} {profile.start_time_s!r} ".encode())
-    digest.update(np.ascontiguousarray(profile.values, dtype="<f8").tobytes())
-    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -16,9 +16,8 @@ from podgym.agents.nearest_action import nearest_action_with_quotas
 from podgym.baselines import Controller, ObservationPolicy
 from podgym.envs.actions import ActionDecoder
 from podgym.envs.env import AutoscaleEnv
-from podgym.envs.workloads.profile import LoadProfile
+from podgym.envs.workloads.profile import LoadProfile, profile_sha256
 from podgym.errors import InputError
-from podgym.eval.episode import profile_sha256
 
 KEPT_INFOS = (
     "time_s",

@@ -70,11 +70,12 @@ def save_checkpoint(folder: Path, index: int, state: Mapping[str, Any], settings
         shutil.rmtree(leftover, ignore_errors=True)
     # Should this interval have been written before: its manifest must never stand beside other contents.
     manifest_path.unlink(missing_ok=True)
-    digests: list[str] = []
+    # Into memory first: on a full disk torch's own writing ends in an error that names neither disk nor file.
+    archive = io.BytesIO()
+    torch.save(content, archive)
 
     def write(draft: Path) -> None:
-        torch.save(content, draft)
-        digests.append(hashlib.sha256(draft.read_bytes()).hexdigest())
+        draft.write_bytes(archive.getbuffer())
 
     write_atomically(state_path, write)
     # Through JSON once, so that what is compared later is what was written.
@@ -83,7 +84,7 @@ def save_checkpoint(folder: Path, index: int, state: Mapping[str, Any], settings
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "index": index,
-        "sha256": {state_path.name: digests[0]},
+        "sha256": {state_path.name: hashlib.sha256(archive.getbuffer()).hexdigest()},
         "settings_sha256": _digest(plain_settings),
         "settings": plain_settings,
     }

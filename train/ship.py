@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from podgym.agents.policy_file import load_policy
 from podgym.agents.shipped import MANIFEST
 from podgym.envs.config import override
 from podgym.envs.core import AutoscaleCore, open_workload
 from podgym.envs.splits import tuning_config
+from podgym.envs.workloads.profile import joint_sha256, profile_sha256
 from podgym.errors import InputError
 from podgym.files import usable_folder, write_json
 from podgym.train.folder import BEST_POLICY_FILE, RESULT_FILE, settings_of_run
@@ -63,6 +62,8 @@ def ship(logdir: str | Path, destination: str | Path, algorithm: str = "ppo") ->
 def loads_sha256(environment: str, settings: TrainingSettings) -> str | None:
     """Return a hash of the loads that a run drew its episodes from; None: each was new.
 
+    It is made of the loads' own hashes, as that of the episodes of an evaluation is.
+
     Raises:
         InputError: see ``training_problem``.
     """
@@ -73,11 +74,7 @@ def loads_sha256(environment: str, settings: TrainingSettings) -> str | None:
         return None
     blind = override(config, {"observation": {"forecast": "none"}})  # loads depend on no forecast
     duration_s = AutoscaleCore(blind, 1, workload=pool).duration_s
-    digest = hashlib.sha256()
-    for profile in pool.profiles(duration_s):
-        digest.update(f"{profile.kind} {profile.step_s!r} {profile.start_time_s!r} ".encode())
-        digest.update(np.ascontiguousarray(profile.values, dtype="<f8").tobytes())
-    return digest.hexdigest()
+    return joint_sha256(profile_sha256(profile) for profile in pool.profiles(duration_s))
 
 
 def _runs(logdir: Path, algorithm: str) -> dict[str, dict[int, Path]]:

@@ -1,6 +1,8 @@
 """What every workload gives: a load profile, and the protocol of the workloads that give it."""
 
+import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast
 
@@ -187,3 +189,19 @@ def resample(profile: LoadProfile, step_s: float) -> LoadProfile:
     count = max(1, math.ceil(profile.duration_s / step_s - 1e-9)) + 1
     values = np.interp(np.arange(count) * step_s, profile.times_s, profile.values)
     return replace(profile, values=values, step_s=step_s)
+
+
+def profile_sha256(profile: LoadProfile) -> str:
+    """Return a hash of everything that a load profile does to a cluster: samples, step, kind and clock."""
+    digest = hashlib.sha256(f"{profile.kind} {profile.step_s!r} {profile.start_time_s!r} ".encode())
+    digest.update(np.ascontiguousarray(profile.values, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def joint_sha256(hashes: Iterable[str]) -> str:
+    """Return one hash of the loads of several episodes.
+
+    Args:
+        hashes: ``profile_sha256`` of each, in the order of the episodes.
+    """
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

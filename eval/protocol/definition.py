@@ -38,6 +38,12 @@ class _Entry:
     """Run the first so many episodes only; None: all."""
     optional: bool = False
     """Whether it is left out, with a remark, where it is not to be had."""
+    ids: tuple[str, ...] | None = None
+    """Environments that it takes part on, of those of the protocol; None: all."""
+
+    def takes_part_on(self, environment: str) -> bool:
+        """Return whether it is run on an environment of the protocol."""
+        return self.ids is None or environment in self.ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +167,19 @@ class Protocol:
         if not self.methods:
             raise InputError("methods is empty; name what takes part.")
         self._check_numbers()
-        for method in self.methods:
-            if method.episodes is not None:
-                require_whole("episodes of a method", method.episodes, 1, self.episodes)
+        for number, method in enumerate(self.methods):
+            self._check_method(method, f"methods[{number}]")
+
+    def _check_method(self, method: Method, path: str) -> None:
+        if method.episodes is not None:
+            require_whole("episodes of a method", method.episodes, 1, self.episodes)
+        if method.ids is None:
+            return
+        for environment in method.ids:
+            if environment not in self.ids:
+                raise unknown_name(f"environment of {path} among the protocol's:", environment, self.ids)
+        if not method.ids or len(set(method.ids)) < len(method.ids):
+            raise InputError(f"{path}.ids must name one environment of the protocol or more, each once.")
 
     def _check_numbers(self) -> None:
         require_whole("episodes", self.episodes, 1, _MOST)

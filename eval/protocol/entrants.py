@@ -100,6 +100,8 @@ def resolve(protocol: Protocol) -> tuple[tuple[Entrant, ...], tuple[str, ...]]:
         config = protocol_config(protocol, environment)
         own: list[Entrant] = []
         for method in protocol.methods:
+            if not method.takes_part_on(environment):
+                continue
             try:
                 found = list(_entrants(method, environment, config, protocol))
             except InputError as error:

@@ -11,10 +11,11 @@ from typing import Any
 from podgym.agents.running import load_actor
 from podgym.baselines import Controller, make_controller
 from podgym.envs.env import AutoscaleEnv
+from podgym.envs.workloads.profile import profile_sha256
 from podgym.errors import InputError
 from podgym.eval.batch import evaluate_batch
 from podgym.eval.bounds import clairvoyant_schedule, lower_bound
-from podgym.eval.episode import EpisodeRecord, profile_sha256
+from podgym.eval.episode import EpisodeRecord
 from podgym.eval.measures import MEASURES as ALL_MEASURES
 from podgym.eval.protocol.units import EpisodeRow, Unit, failed_rows
 from podgym.eval.runner import make_environment, run_episode

@@ -153,13 +153,14 @@ def _method(content: object, path: str) -> Method:
 
 def _common(content: Mapping[str, Any], path: str, **defaults: object) -> tuple[JsonFields, dict[str, Any]]:
     """Return the fields of a method and, taken from them, those that all methods have."""
-    shared = {"label": None, "episodes": None, "optional": False}
+    shared = {"label": None, "episodes": None, "optional": False, "ids": None}
     fields = JsonFields({**shared, **defaults, **content}, path)
     optional = fields.take("optional")
     if not isinstance(optional, bool):
         raise InputError(f"{path}.optional is {optional!r}; it must be true or false.")
     label, episodes = fields.text_or_none("label"), fields.whole_or_none("episodes")
-    return fields, {"label": label, "episodes": episodes, "optional": optional}
+    ids = fields.texts_or_none("ids")
+    return fields, {"label": label, "episodes": episodes, "optional": optional, "ids": ids}
 
 
 def _contestant(

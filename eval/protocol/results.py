@@ -1,7 +1,6 @@
 """Files of results: every episode, summaries, comparisons, and one page to read."""
 
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from podgym.envs.core import open_workload
 from podgym.envs.workloads import TraceWorkload
+from podgym.envs.workloads.profile import joint_sha256
 from podgym.eval.episode import library_versions
 from podgym.eval.protocol.comparisons import comparison_rows
 from podgym.eval.protocol.definition import Protocol
@@ -87,7 +87,7 @@ def loads_sha256(environment: str, rows: Sequence[EpisodeRow]) -> str:
     """Return a hash of the loads of all episodes of an environment, of which every method faced the same."""
     own = (row for row in rows if row.environment == environment and not row.failure)
     hashes = {row.seed: row.profile_sha256 for row in own}
-    return hashlib.sha256("".join(hashes[seed] for seed in sorted(hashes)).encode()).hexdigest()
+    return joint_sha256(hashes[seed] for seed in sorted(hashes))
 
 
 def _environment(field: Field, rows: Sequence[EpisodeRow], episodes: int) -> Row:

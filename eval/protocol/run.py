@@ -1,12 +1,15 @@
 """A whole protocol: its units in parallel processes, taken up again after a kill, and what comes of them."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from podgym.errors import InputError, require_whole
@@ -129,7 +132,9 @@ def _results(units: Sequence[Unit], processes: int) -> Generator[tuple[Unit, lis
         return
     with (
         single_threaded(),
-        ProcessPoolExecutor(min(processes, len(units)), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            min(processes, len(units)), mp_context=get_context("spawn"), initializer=_end_with_parent
+        ) as pool,
     ):
         futures = {pool.submit(run_unit, unit): unit for unit in units}
         try:
@@ -142,6 +147,18 @@ def _results(units: Sequence[Unit], processes: int) -> Generator[tuple[Unit, lis
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is gone, even killed: it would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _read(folder: Path, unit: Unit) -> list[EpisodeRow]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podgym.eval.protocol.scores import Field, Scores
-from podgym.eval.protocol.units import MEASURES
+from podgym.eval.protocol.units import MEASURES, SHARES
 from podgym.eval.statistics import (
     Bootstrap,
     Interval,
@@ -64,11 +64,12 @@ def _summary_row(scores: Scores, field: Field, bootstrap: Bootstrap) -> Row:
         interval = _UNKNOWN
         if not scores.failure and np.isfinite(scores.values[name]).all():
             estimate = mean_estimate(scores.values[name], bootstrap)
-            interval = estimate.mean
+            interval = estimate.mean.within(0.0, 1.0 if name in SHARES else math.inf)
             spread = (estimate.between_seeds, estimate.between_episodes) if name == "cost" else spread
         row |= with_interval(name, interval)
     row |= {"cost_between_training_seeds": spread[0], "cost_between_episodes": spread[1]}
-    row |= with_interval("cost_iqm", _UNKNOWN if scores.failure else iqm_interval([scores.cost()], bootstrap))
+    iqm = _UNKNOWN if scores.failure else iqm_interval([scores.cost()], bootstrap)
+    row |= with_interval("cost_iqm", iqm.within(0.0, math.inf))
     judged = not scores.failure and scores is not field.bound
     bound = field.bound if judged else None
     row["regret_against"] = bound.method if bound else ""

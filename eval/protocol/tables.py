@@ -55,7 +55,7 @@ def markdown(document: Mapping[str, Any]) -> str:
 def environment_table(document: Mapping[str, Any], environment: Row) -> "Table":
     """Return the results on one environment for a terminal of 80 columns, the lowest cost first.
 
-    Intervals are given by half their width; variants, which are there for fronts, are left out.
+    Intervals are given by the longer of their two sides; variants, which are there for fronts, are left out.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -67,17 +67,17 @@ def environment_table(document: Mapping[str, Any], environment: Row) -> "Table":
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, title=environment["environment"])
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for row in _sorted_rows(document, environment["environment"]):
+    for row in rows_by_cost(document, environment["environment"]):
         if row["variant_of"]:
             continue
         if row["failure"]:
-            table.add_row(_name(row, environment), "failed")
+            table.add_row(method_text(row, environment), "failed")
             continue
         against = _against_rival(document, row)
         table.add_row(
-            _name(row, environment),
+            method_text(row, environment),
             format_number(row["cost"], 0),
-            _half_width(row, "cost", 1.0, 0),
+            _longer_side(row, "cost", 1.0, 0),
             *(format_number(factor * row[name], decimals) for name, _, factor, decimals in _MEASURES),
             _short(against, "relative_difference", 100.0, 1) if against else "",
             _p_text(against["p_value_holm"]) if against else "",
@@ -89,15 +89,15 @@ def _environment_lines(document: Mapping[str, Any], environment: Row) -> list[st
     headings = ["method", "runs", "cost", "IQM of cost", *(heading for _, heading, _, _ in _MEASURES),
                 "regret", "difference to rival, %", "p (Holm)"]  # fmt: skip
     cells = []
-    for row in _sorted_rows(document, environment["environment"]):
+    for row in rows_by_cost(document, environment["environment"]):
         if row["failure"]:
-            cells.append([_name(row, environment), "", "failed", *[""] * (len(headings) - 3)])
+            cells.append([method_text(row, environment), "", "failed", *[""] * (len(headings) - 3)])
             continue
         against = _against_rival(document, row)
         cells.append(
             [
-                _name(row, environment),
-                _runs(row),
+                method_text(row, environment),
+                runs_text(row),
                 _with_ends(row, "cost", 1.0, 0),
                 _with_ends(row, "cost_iqm", 1.0, 0),
                 *(_with_ends(row, name, factor, decimals) for name, _, factor, decimals in _MEASURES),
@@ -114,6 +114,30 @@ def _environment_lines(document: Mapping[str, Any], environment: Row) -> list[st
         legend(environment),
         "",
     ]
+
+
+def rows_by_cost(document: Mapping[str, Any], environment: str) -> list[Row]:
+    """Return the rows of an environment, the lowest cost first and failures last."""
+    rows = [row for row in document["summary"] if row["environment"] == environment]
+    return sorted(rows, key=lambda row: (bool(row["failure"]), row["cost"]))
+
+
+def runs_text(row: Row) -> str:
+    """Return the number of episodes, times that of training seeds of what has several."""
+    seeds = f"{row['training_seeds']} \u00d7 " if row["training_seeds"] > 1 else ""
+    return f"{seeds}{row['episodes']}"
+
+
+def method_text(row: Row, environment: Row) -> str:
+    """Return the name of a method with its marks, and how many episodes it ran if not all."""
+    part = f" (first {row['episodes']})" if row["episodes"] < environment["episodes"] else ""
+    return f"{row['method']}{marks(row, environment)}{part}"
+
+
+def marks(row: Row, environment: Row) -> str:
+    """Return what stands behind the name of the rival, and of the best controller in hindsight."""
+    rival = "¹" if row["method"] == environment["rival"] else ""
+    return rival + ("²" if row["method"] == environment["best_controller_in_hindsight"] else "")
 
 
 def legend(environment: Row) -> str:
@@ -187,31 +211,12 @@ def _table_lines(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> lis
     return [f"| {' | '.join(headings)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in cells)]
 
 
-def _sorted_rows(document: Mapping[str, Any], environment: str) -> list[Row]:
-    """Return the rows of an environment, the lowest cost first and failures last."""
-    rows = [row for row in document["summary"] if row["environment"] == environment]
-    return sorted(rows, key=lambda row: (bool(row["failure"]), row["cost"]))
-
-
 def _against_rival(document: Mapping[str, Any], row: Row) -> Row | None:
     wanted = (RIVAL, row["environment"], row["method"])
     for each in document["comparisons"]:
         if (each["table"], each["environment"], each["method"]) == wanted:
             return dict(each)
     return None
-
-
-def _runs(row: Row) -> str:
-    """Return the number of episodes, times that of training seeds of what has several."""
-    seeds = f"{row['training_seeds']} x " if row["training_seeds"] > 1 else ""
-    return f"{seeds}{row['episodes']}"
-
-
-def _name(row: Row, environment: Row) -> str:
-    marks = "¹" if row["method"] == environment["rival"] else ""
-    marks += "²" if row["method"] == environment["best_controller_in_hindsight"] else ""
-    part = f" (first {row['episodes']})" if row["episodes"] < environment["episodes"] else ""
-    return f"{row['method']}{marks}{part}"
 
 
 def _ends(row: Row, name: str, factor: float, decimals: int) -> str:
@@ -221,14 +226,16 @@ def _ends(row: Row, name: str, factor: float, decimals: int) -> str:
     return f"{format_number(lower, decimals)} to {format_number(upper, decimals)}"
 
 
-def _half_width(row: Row, name: str, factor: float, decimals: int) -> str:
-    half = 0.5 * factor * (row[f"{name}_upper"] - row[f"{name}_lower"])
-    return f"± {format_number(half, decimals)}" if math.isfinite(half) else "-"
+def _longer_side(row: Row, name: str, factor: float, decimals: int) -> str:
+    lower, middle, upper = (factor * row[f"{name}{end}"] for end in ("_lower", "", "_upper"))
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return "-"
+    return f"± {format_number(max(middle - lower, upper - middle), decimals)}"
 
 
 def _short(row: Row, name: str, factor: float, decimals: int) -> str:
-    """Return a number with its sign, and half the width of its interval."""
-    return f"{factor * row[name]:+.{decimals}f} {_half_width(row, name, factor, decimals)}"
+    """Return a number with its sign, and the longer side of its interval."""
+    return f"{factor * row[name]:+.{decimals}f} {_longer_side(row, name, factor, decimals)}"
 
 
 def _with_ends(row: Row, name: str, factor: float, decimals: int) -> str:

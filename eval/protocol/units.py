@@ -66,7 +66,9 @@ class EpisodeRow:
 COLUMNS = tuple(each.name for each in fields(EpisodeRow))
 """Columns of a file of results."""
 MEASURES = tuple(each.name for each in fields(EpisodeRow) if each.type is float)
-"""Those that are numbers."""
+"""Those that are numbers, none of which can be below 0."""
+SHARES = ("slo_violation_ratio", "slo_violation_time_ratio")
+"""Measures that cannot be above 1 either."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from podgym.eval.protocol.comparisons import RIVAL
 from podgym.eval.protocol.entrants import short_id
 from podgym.eval.protocol.scores import Field, Scores
+from podgym.eval.protocol.tables import marks
 from podgym.eval.report.blocks import Figure
 from podgym.eval.report.drawing import INK, PALE, PAPER, Look, picture, plain_axes, shortened
 from podgym.eval.report.numbers import MINUS, number
@@ -272,9 +273,7 @@ def thousands(axis: "Axis") -> None:
 
 
 def _label(row: Row, said: Row) -> str:
-    marks = "\u00b9" if row["method"] == said["rival"] else ""
-    marks += "\u00b2" if row["method"] == said["best_controller_in_hindsight"] else ""
-    return f"{shortened(row['method'])}{marks}"
+    return f"{shortened(row['method'])}{marks(row, said)}"
 
 
 def _in_words(row: Row, name: str, factor: float, decimals: int) -> str:

@@ -3,18 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from podgym.eval.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Details,
-    Figure,
-    Figures,
-    Paragraph,
-    Section,
-    Table,
-)
+from podgym.eval.report import blocks
 from podgym.eval.report.content import Report
 from podgym.eval.report.drawing import for_page, plain
 from podgym.eval.report.style import STYLE
@@ -57,35 +46,35 @@ def _verdict(report: Report) -> str:
     )
 
 
-def _blocks(blocks: Sequence[Block], level: int) -> str:
-    return "\n".join(_block(each, level) for each in blocks)
+def _blocks(inside: Sequence[blocks.Block], level: int) -> str:
+    return "\n".join(_block(each, level) for each in inside)
 
 
-def _block(block: Block, level: int) -> str:
+def _block(block: blocks.Block, level: int) -> str:
     match block:
-        case Section():
+        case blocks.Section():
             return (
                 f'<section id="{_text(block.id)}">\n<h{level}>{_text(block.title)}</h{level}>\n'
                 f"{_blocks(block.blocks, level + 1)}\n</section>"
             )
-        case Details():
+        case blocks.Details():
             inside = _blocks(block.blocks, level)
             return f"<details>\n<summary>{_text(block.summary)}</summary>\n{inside}\n</details>"
-        case Paragraph():
+        case blocks.Paragraph():
             return f"<p>{_text(block.text)}</p>"
-        case Bullets():
+        case blocks.Bullets():
             return f"<ul>{''.join(f'<li>{_text(each)}</li>' for each in block.items)}</ul>"
-        case Code():
+        case blocks.Code():
             return f"<pre>{_text(block.text)}</pre>"
-        case Table():
+        case blocks.Table():
             return _table(block)
-        case Figure():
+        case blocks.Figure():
             return _figure(block)
-        case Figures():
+        case blocks.Figures():
             return f'<div class="small">\n{"".join(map(_figure, block.figures))}</div>'
 
 
-def _table(table: Table) -> str:
+def _table(table: blocks.Table) -> str:
     numeric = [column.numeric for column in table.columns]
     head = "".join(
         f'<th scope="col"{_class(is_number)}>{_text(column.heading)}</th>'
@@ -100,7 +89,7 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(cells: Sequence[Cell], numeric: Sequence[bool]) -> str:
+def _row(cells: Sequence[blocks.Cell], numeric: Sequence[bool]) -> str:
     first, *rest = zip(cells, numeric, strict=True)
     others = "".join(f"<td{_class(is_number, cell.text)}>{_cell(cell)}</td>" for cell, is_number in rest)
     return f'<th scope="row"{_class(False, first[0].text)}>{_cell(first[0])}</th>{others}'
@@ -113,13 +102,13 @@ def _class(is_number: bool, text: str | None = None) -> str:
     return ' class="short"' if text and len(text) <= _SHORT else ""
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: blocks.Cell) -> str:
     text = _text(cell.text).replace("_", "_<wbr>")  # names may end a line there
     text = f"<code>{_text(cell.text)}</code>" if cell.code and cell.text else text
     return f'{text} <span class="interval">{_text(cell.interval)}</span>' if cell.interval else text
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: blocks.Figure) -> str:
     name = _text(figure.name)
     start, end = for_page(figure.svg).split(">", 1)
     svg = f'{start} role="img" aria-label="{_text(figure.description)}">{end}'

@@ -2,18 +2,7 @@
 
 import re
 
-from podgym.eval.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Details,
-    Figure,
-    Figures,
-    Paragraph,
-    Section,
-    Table,
-)
+from podgym.eval.report import blocks
 from podgym.eval.report.content import Report
 from podgym.eval.report.drawing import plain
 
@@ -36,52 +25,52 @@ def markdown(report: Report) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def figures_of(report: Report) -> tuple[Figure, ...]:
+def figures_of(report: Report) -> tuple[blocks.Figure, ...]:
     """Return all figures of a report, in reading order."""
     return tuple(each for section in report.sections for each in _figures(section))
 
 
-def figure_file(figure: Figure) -> str:
+def figure_file(figure: blocks.Figure) -> str:
     """Return the path of a figure, from the folder of the page."""
     return f"{FIGURES_FOLDER}/{figure.name}.svg"
 
 
-def _figures(block: Block) -> list[Figure]:
+def _figures(block: blocks.Block) -> list[blocks.Figure]:
     match block:
-        case Figure():
+        case blocks.Figure():
             return [block]
-        case Figures():
+        case blocks.Figures():
             return list(block.figures)
-        case Section() | Details():
+        case blocks.Section() | blocks.Details():
             return [each for inside in block.blocks for each in _figures(inside)]
         case _:
             return []
 
 
-def _block(block: Block, level: int) -> list[str]:
+def _block(block: blocks.Block, level: int) -> list[str]:
     match block:
-        case Section():
+        case blocks.Section():
             inside = [line for each in block.blocks for line in _block(each, level + 1)]
             return [f"{'#' * level} {_text(block.title)}", "", *inside]
-        case Details():
+        case blocks.Details():
             return [line for each in block.blocks for line in _block(each, level)]
-        case Paragraph():
+        case blocks.Paragraph():
             return [_text(block.text), ""]
-        case Bullets():
+        case blocks.Bullets():
             return [*(f"- {_text(each)}" for each in block.items), ""]
-        case Code():
+        case blocks.Code():
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
             return [fence, *plain(block.text).rstrip("\n").split("\n"), fence, ""]
-        case Table():
+        case blocks.Table():
             return _table(block)
-        case Figure():
+        case blocks.Figure():
             return _figure(block)
-        case Figures():
+        case blocks.Figures():
             return [line for each in block.figures for line in _figure(each)]
 
 
-def _table(table: Table) -> list[str]:
-    headings = [_cell(Cell(column.heading)) for column in table.columns]
+def _table(table: blocks.Table) -> list[str]:
+    headings = [_cell(blocks.Cell(column.heading)) for column in table.columns]
     rules = ["---:" if column.numeric else "---" for column in table.columns]
     rows = [f"| {' | '.join(map(_cell, cells))} |" for cells in table.rows]
     note = [_text(table.note), ""] if table.note else []
@@ -96,12 +85,12 @@ def _table(table: Table) -> list[str]:
     ]
 
 
-def _figure(figure: Figure) -> list[str]:
+def _figure(figure: blocks.Figure) -> list[str]:
     alternative = _text(figure.caption).replace("]", "\\]").replace("[", "\\[")
     return [f"![{alternative}]({figure_file(figure)})", "", _text(figure.caption), ""]
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: blocks.Cell) -> str:
     text = _text(cell.text)
     if cell.code and cell.text and "`" not in cell.text:
         text = f"`{_one_line(cell.text)}`".replace("|", "\\|")

@@ -7,6 +7,7 @@ from typing import Any
 
 from podgym.eval.protocol.comparisons import ALPHA, EVERY, HINDSIGHT, NO_FRONT, RIVAL
 from podgym.eval.protocol.entrants import short_id
+from podgym.eval.protocol.tables import method_text, rows_by_cost, runs_text
 from podgym.eval.report.blocks import Cell, Column, Table
 from podgym.eval.report.figures import BOUNDS
 from podgym.eval.report.numbers import UNKNOWN, decimals_for, number, p_value, with_interval
@@ -181,7 +182,7 @@ def overall_table(run: Run) -> Table | None:
 
 
 def _cost_cells(row: Row, against: Row | None, said: Row, decimals: int) -> tuple[Cell, ...]:
-    name = Cell(_name(row, said))
+    name = Cell(method_text(row, said))
     if row["failure"]:
         return (
             name,
@@ -202,7 +203,7 @@ def _cost_cells(row: Row, against: Row | None, said: Row, decimals: int) -> tupl
     elif row["method"] == said["rival"]:
         compared = (Cell(""), Cell(""), Cell("the rival"))
     return (
-        name, Cell(_runs(row)), with_interval(row, "cost", 1.0, decimals), *compared,
+        name, Cell(runs_text(row)), with_interval(row, "cost", 1.0, decimals), *compared,
         _if_known(row, "regret", 1.0, decimals), _if_known(row, "gap_closed", 100.0, 0),
     )  # fmt: skip
 
@@ -227,12 +228,8 @@ def _measure_table(caption: str, rows: Sequence[Row]) -> Table:
 
 def _sorted(run: Run, environment: str, *, variants: bool) -> list[Row]:
     """Return the rows of an environment, the lowest cost first and failures last."""
-    rows = [
-        row
-        for row in run.document["summary"]
-        if row["environment"] == environment and (variants or not row["variant_of"])
-    ]
-    return sorted(rows, key=lambda row: (bool(row["failure"]), row["cost"]))
+    rows = rows_by_cost(run.document, environment)
+    return [row for row in rows if variants or not row["variant_of"]]
 
 
 def _is_contestant(row: Row) -> bool:
@@ -241,19 +238,6 @@ def _is_contestant(row: Row) -> bool:
 
 def _if_known(row: Row, name: str, factor: float, decimals: int) -> Cell:
     return with_interval(row, name, factor, decimals) if math.isfinite(row[name]) else Cell("")
-
-
-def _runs(row: Row) -> str:
-    """Return the number of episodes, times that of training seeds of what has several."""
-    seeds = f"{row['training_seeds']} \u00d7 " if row["training_seeds"] > 1 else ""
-    return f"{seeds}{row['episodes']}"
-
-
-def _name(row: Row, said: Row) -> str:
-    marks = "\u00b9" if row["method"] == said["rival"] else ""
-    marks += "\u00b2" if row["method"] == said["best_controller_in_hindsight"] else ""
-    part = f" (first {row['episodes']})" if row["episodes"] < said["episodes"] else ""
-    return f"{row['method']}{marks}{part}"
 
 
 def _legend(said: Row) -> str:

@@ -1,18 +1,26 @@
 """The files of a report: one page of HTML, one of Markdown, and the figures of the latter."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from podgym.envs.registration import ENVIRONMENT_IDS
+from podgym.errors import InputError
+from podgym.eval.protocol.entrants import short_id
+from podgym.eval.report.blocks import Figure
 from podgym.eval.report.content import Drawn, report_of
 from podgym.eval.report.drawing import for_file
 from podgym.eval.report.html import page
-from podgym.eval.report.markdown import figure_file, figures_of, markdown
+from podgym.eval.report.markdown import FIGURES_FOLDER, figure_file, figures_of, markdown
 from podgym.eval.report.run_files import read_run
 from podgym.eval.report.verdict import Verdict
 from podgym.files import usable_folder, write_text
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+_IDS = "|".join(re.escape(short_id(each)) for each in ENVIRONMENT_IDS)
+_FIGURE_FILE = re.compile(rf"(?:profiles|(?:cost|difference|episode|front)-(?:{_IDS}))\.svg")
+"""What figures of reports are called, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ def write_report(
     drawn: Drawn | None = None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Written:
-    """Write the report of a protocol's results.
+    """Write the report of a protocol's results; figures of an earlier one that are not in it are removed.
 
     Args:
         run_folder: what ``podgym evaluate --protocol`` wrote.
@@ -52,4 +60,16 @@ def write_report(
     for figure in figures:
         write_text(folder / figure_file(figure), for_file(figure.svg))
     paths = (write_text(folder / HTML_FILE, text), write_text(folder / MARKDOWN_FILE, marked))
+    _remove_others(folder, figures)
     return Written(report.verdict, paths, len(figures))
+
+
+def _remove_others(folder: Path, figures: Sequence[Figure]) -> None:
+    """Remove the figures of earlier reports that no page names any more; what has another name stays."""
+    named = {folder / figure_file(each) for each in figures}
+    for path in (folder / FIGURES_FOLDER).glob("*.svg"):
+        if path not in named and _FIGURE_FILE.fullmatch(path.name) and path.is_file():
+            try:
+                path.unlink()
+            except OSError as error:
+                raise InputError(f"{path} cannot be removed: {error.strerror or error}.") from error

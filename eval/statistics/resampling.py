@@ -67,6 +67,14 @@ class Interval:
     upper: float
     """Upper end, likewise."""
 
+    def within(self, least: float, most: float) -> "Interval":
+        """Return it without what lies beyond the least and the most that there can be; unknown ends stay.
+
+        Deviations with the tails of Student's t reach beyond them, as of a share in a few episodes.
+        """
+        lower, upper = np.clip((self.lower, self.upper), least, most).tolist()
+        return Interval(self.estimate, lower, upper)
+
 
 class _Draws(NamedTuple):
     """Draws with replacement of one source of variation."""

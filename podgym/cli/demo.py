@@ -31,11 +31,12 @@ _STAGES = 5
 
 _EPILOG = f"""\
 Trains a policy on the paper's burst for {FRAMES:,} frames, then runs the protocol `demo`: the paper's three
-scenarios and held-out hours of a real trace, where the policy meets the longer trained ones that come with
-the package, LSTM+GA, a tuned rule, Kubernetes' HPA as it is and tuned, its default with VPA, and a lower
-bound. All face the same episodes. The parts by themselves: podgym plan, podgym train, podgym evaluate
---protocol, podgym report. Folders `{_TRAINING}` and `{_COMPARISON}` of an earlier demonstration in the
-output folder are replaced."""
+scenarios and held-out hours of a real trace, where the policy, on its own scenario, and the longer trained
+ones that come with the package meet LSTM+GA and Kubernetes' HPA as they are and tuned, a tuned rule,
+Kubernetes' default of HPA and VPA, and a lower bound. The report shows the paper's tables beside ours. All
+face the same episodes. The parts by themselves: podgym plan, podgym train, podgym evaluate --protocol, podgym
+report. Folders `{_TRAINING}` and `{_COMPARISON}` of an earlier demonstration in the output folder are
+replaced."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +155,7 @@ def _protocol(folder: Path, *, quick: bool) -> "Protocol":
     from podgym.eval.protocol import BoundMethod, RunsMethod, read_protocol
 
     declared = read_protocol(NAME)
-    own = RunsMethod(str(folder / _TRAINING), label="ppo of this demo", optional=True)
+    own = RunsMethod(str(folder / _TRAINING), label="ppo of this demo", ids=(TRAINED_ON,))
     if not quick:
         return replace(declared, methods=(own, *declared.methods))
     methods = [each for each in declared.methods if not isinstance(each, BoundMethod)]

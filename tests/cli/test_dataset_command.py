@@ -133,6 +133,36 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, home, argv, words):
     assert not list((home / "home").glob("**/*.arrow"))
 
 
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        ("os.replace", OSError(28, "No space left on device")),
+        ("tempfile.mkdtemp", OSError(30, "Read-only file system")),
+        ("minari.dataset.minari_storage.open", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to(capsys, home, monkeypatch, failing, error):
+    def fails(*arguments, **options):
+        raise error
+
+    argv = ["dataset", *SHORT, "--controller", "static", "--name", "mine/still-v0"]
+    with monkeypatch.context() as broken:
+        broken.setattr(failing, fails, raising=False)  # the module has no open of its own yet
+        assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert f"dataset mine/still-v0 cannot be written to {home / 'home'}: {error.strerror}." in said
+    assert said.splitlines()[-1].startswith("podgym: error: ")
+    assert list((home / "home").iterdir()) == []
+    assert main(argv) == 0
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_recorded(capsys, home, monkeypatch):
+    monkeypatch.setattr("podgym.files.os.access", lambda path, mode: False)
+    monkeypatch.setattr("podgym.eval.transitions.record_transitions", None)
+    assert main(["dataset", *SHORT, "--controller", "static"]) == 2
+    assert "cannot be written to; name another folder" in capsys.readouterr().err
+
+
 def test_a_dataset_that_is_there_is_kept(capsys):
     argv = ["dataset", *SHORT, "--controller", "static"]
     assert main(argv) == 0

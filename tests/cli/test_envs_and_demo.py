@@ -1,6 +1,7 @@
 """``podgym envs`` and ``podgym demo``."""
 
 import json
+import os
 
 import pytest
 
@@ -103,6 +104,34 @@ def test_demo_goes_the_whole_way(short_demo, capsys, tmp_path):
     own = [row["environment"] for row in summary["summary"] if row["method"] == "ppo of this demo"]
     assert own == ["podgym/Burst-v0"]
     assert not any(row["failure"] for row in summary["summary"])
+    assert [remark for remark in summary["remarks"] if "overlap" not in remark] == []
+
+
+@pytest.mark.parametrize("place", [".pt", "protocol.json"])
+def test_demo_on_a_disk_that_is_full(short_demo, capsys, tmp_path, monkeypatch, place):
+    """Whichever file is the first that has no room: it is named, and nothing of it is there."""
+    replace = os.replace
+
+    def full(source, target):
+        if str(target).endswith(place):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("podgym.files.os.replace", full)
+    assert main(["demo", "--quick", "--output", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"podgym: error: {tmp_path}")
+    assert said.endswith(f"{place} cannot be written: No space left on device.")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.name.endswith(place) or ".unfinished" in str(path)]
+
+
+def test_demo_in_a_read_only_folder(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("sb3_contrib")
+    monkeypatch.setattr("podgym.files.os.access", lambda path, mode: False)
+    monkeypatch.setattr(demo, "_prepare", None)
+    assert main(["demo", "--quick", "--output", str(tmp_path)]) == 2
+    assert "cannot be written to; name another folder" in capsys.readouterr().err
 
 
 def test_demo_refuses_a_file_as_folder(capsys, tmp_path):

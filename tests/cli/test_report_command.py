@@ -107,6 +107,22 @@ def test_a_disk_that_is_full_leaves_no_half_page(capsys, results, tmp_path, monk
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_read_only_folder_gets_no_half_page(capsys, results, tmp_path, monkeypatch):
+    def read_only(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    argv = ["report", str(results), "--output", str(tmp_path), "--no-episodes"]
+    with monkeypatch.context() as broken:
+        broken.setattr("tempfile.mkdtemp", read_only)
+        assert main(argv) == 2
+    assert ".svg cannot be written: Read-only file system." in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    monkeypatch.setattr("podgym.files.os.access", lambda path, mode: False)
+    monkeypatch.setattr("podgym.eval.report.write.report_of", None)  # nothing is computed in vain
+    assert main(argv) == 2
+    assert "cannot be written to; name another folder" in capsys.readouterr().err
+
+
 def test_help_teaches(capsys):
     assert main(["report", "--help"]) == 0
     out = capsys.readouterr().out

@@ -144,6 +144,34 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / NAME / "data" / "metadata.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("failing", ["os.replace", "pathlib.Path.mkdir", "pyarrow.dataset.write_dataset"])
+def test_a_disk_that_is_full_or_read_only_leaves_nothing(tmp_path, monkeypatch, failing):
+    source, episodes = recorded(seeds=(1,))
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(failing, full)
+        with pytest.raises(InputError, match=r"dataset mine/Burst/test-v0 cannot be .* No space left on dev"):
+            write_dataset(tmp_path, NAME, source, episodes)
+    assert os.listdir(tmp_path) == []
+    write_dataset(tmp_path, NAME, source, episodes)
+
+
+def test_namespaces_that_are_there_keep_what_is_said_of_them(tmp_path):
+    """Of a folder that is none yet, Minari's note is written; of others it stays."""
+    source, episodes = recorded(seeds=(1,))
+    (tmp_path / "mine" / "Burst").mkdir(parents=True)
+    (tmp_path / "mine" / "namespace_metadata.json").write_text('{"description": "own"}')
+    write_dataset(tmp_path, NAME, source, episodes)
+    assert json.loads((tmp_path / "mine" / "namespace_metadata.json").read_text()) == {"description": "own"}
+    assert json.loads((tmp_path / "mine" / "Burst" / "namespace_metadata.json").read_text()) == {}
+    write_dataset(tmp_path, "other/new/test-v0", source, episodes)
+    assert (tmp_path / "other" / "new" / "namespace_metadata.json").is_file()
+    assert sorted(os.listdir(tmp_path)) == ["mine", "other"]
+
+
 def test_without_a_namespace_and_beside_others(tmp_path):
     source, episodes = recorded(seeds=(1,))
     for name in ("bare-v0", "bare-v1", "mine/one-v0", "mine/two-v0"):

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podgym.envs.workloads.profile import LoadProfile
+from podgym.envs.workloads.profile import LoadProfile, profile_sha256
 from podgym.errors import InputError
-from podgym.eval.episode import profile_means, profile_sha256, read_episode
+from podgym.eval.episode import profile_means, read_episode
 from podgym.eval.measures import measure
 from podgym.files import to_json, usable_folder, write_atomically, write_json
 

@@ -7,8 +7,8 @@ from oracles.policies import describe, random_policy, recurrent, short_config
 from podgym.baselines import make_controller
 from podgym.envs import AutoscaleEnv
 from podgym.envs.totals import INFO_KEYS
+from podgym.envs.workloads.profile import profile_sha256
 from podgym.errors import InputError
-from podgym.eval.episode import profile_sha256
 from podgym.eval.transitions import KEPT_INFOS, record_transitions, replay
 
 NULL = [7, 1, 1]

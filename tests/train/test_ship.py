@@ -11,9 +11,15 @@ pytest.importorskip("stable_baselines3")
 
 from podgym.agents import shipped
 from podgym.agents.policy_file import load_policy
+from podgym.envs.core import open_workload
+from podgym.envs.splits import tuning_config
+from podgym.envs.workloads.profile import profile_sha256
 from podgym.errors import InputError
+from podgym.eval.protocol import results
+from podgym.eval.protocol.units import EpisodeRow
 from podgym.files import write_json
 from podgym.train.folder import RESULT_FILE, run_folder
+from podgym.train.problem import training_pool, training_problem
 from podgym.train.run import train
 from podgym.train.settings_file import settings_for
 from podgym.train.ship import loads_sha256, ship
@@ -83,6 +89,17 @@ def test_loads_depend_on_what_decides_them_and_on_nothing_else():
     assert loads_sha256(ID, small(episode_pool=0)) is None
 
 
+def test_an_evaluation_of_the_same_loads_records_the_same_hash():
+    problem = training_problem(ID, small())
+    pool = training_pool(problem, open_workload(tuning_config(problem.config, "train")))
+    rows = [
+        EpisodeRow(ID, "hpa", None, seed, profile_sha256(profile))
+        for seed, profile in enumerate(pool.profiles(120.0))
+    ]
+    assert len(rows) == 3
+    assert loads_sha256(ID, small()) == results.loads_sha256(ID, rows)
+
+
 def test_nothing_to_ship(tmp_path, logdir):
     with pytest.raises(InputError, match=r"no finished run of ppo.*podgym train --logdir"):
         ship(tmp_path, tmp_path / "out")
@@ -99,3 +116,14 @@ def test_all_that_ships_stands_in_the_manifest_with_its_hash():
         assert list(files) == [entry["seed"] for entry in entries]
         for entry in entries:
             assert hashlib.sha256(files[entry["seed"]].read_bytes()).hexdigest() == entry["sha256"]
+
+
+def test_recorded_loads_are_those_of_the_recorded_command():
+    folder = shipped.files("podgym.agents").joinpath(shipped.PRETRAINED)
+    policies = json.loads(folder.joinpath(shipped.MANIFEST).read_text())["policies"]
+    for environment, entries in policies.items():
+        last = entries[-1]
+        seed = last["seed"]
+        assert last["command"] == f"podgym train --env {environment} --algo ppo --seed {seed}"
+        settings = settings_for("ppo", environment, changes={"seed": seed})
+        assert last["loads_sha256"] == loads_sha256(environment, settings), environment

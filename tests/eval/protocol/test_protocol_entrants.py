@@ -97,6 +97,24 @@ def test_a_matrix_of_trainings(make_protocol, make_runs):
     assert "FamilyFlash-v0" in one[0].policy
 
 
+def test_a_method_may_take_part_on_some_environments(make_protocol, make_runs):
+    """What it lacks elsewhere is neither missed nor remarked on."""
+    own = RunsMethod(make_runs() + "/FamilyBurst-v0", trained_on=BURST, ids=(BURST,))
+    bound = BoundMethod("lower_bound", ids=(FLASH,))
+    found, remarks = resolve(make_protocol(ControllerMethod("hpa"), own, bound, ids=(BURST, FLASH)))
+    assert [(each.environment, each.method) for each in found] == [
+        (BURST, "hpa"), (BURST, "ppo"), (BURST, "ppo"), (FLASH, "hpa"), (FLASH, "lower bound"),
+    ]  # fmt: skip
+    assert remarks == ()
+    missing = RunsMethod("nowhere", ids=(BURST,))
+    with pytest.raises(InputError, match="there is no ppo-seed"):
+        resolve(make_protocol(ControllerMethod("hpa"), missing, ids=(BURST, FLASH)))
+    with pytest.raises(InputError, match=f"rival on {BURST}"):
+        resolve(make_protocol(ControllerMethod("hpa"), bound, ids=(BURST, FLASH), rival="lower bound"))
+    with pytest.raises(InputError, match=f"no method is left for {BURST}"):
+        resolve(make_protocol(bound, ids=(BURST, FLASH)))
+
+
 def test_pretrained_policies(make_protocol, monkeypatch, tmp_path):
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     policy = PolicyMethod("pretrained", optional=True)

@@ -1,5 +1,6 @@
 """Protocols as files: what ships can be read and resolved, and what is wrong is refused with a hint."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from podgym.eval.protocol import (
     shipped_protocols,
 )
 from podgym.eval.protocol.entrants import resolve
-from podgym.eval.protocol.protocol_file import parse_protocol
+from podgym.eval.protocol.protocol_file import parse_protocol, protocol_of
+from podgym.files import to_json
 from podgym.train.settings_file import settings_for
 
 GOOD = """
@@ -84,7 +86,7 @@ def test_all_that_can_be_said(tmp_path):
       - {controller: keda, options: tuned, forecaster: naive, variant_of: fast}
       - {controller: kpa, label: small pods, changes: {cluster.services.web.cpu_request_cores: 0.25}}
       - {policy: a.policy, optional: true, episodes: 2}
-      - {runs: logs, algorithm: maskable_ppo, trained_on: podgym/Burst-v0}
+      - {runs: logs, algorithm: maskable_ppo, trained_on: podgym/Burst-v0, ids: [podgym/Trace-v0]}
       - {bound: clairvoyant, quotas: true}
     """
     file = tmp_path / "mine.yml"
@@ -99,9 +101,11 @@ def test_all_that_can_be_said(tmp_path):
         ControllerMethod("keda", "tuned", forecaster="naive", variant_of="fast"),
         ControllerMethod("kpa", label="small pods", changes={"cluster.services.web.cpu_request_cores": 0.25}),
         PolicyMethod("a.policy", optional=True, episodes=2),
-        RunsMethod("logs", "maskable_ppo", "podgym/Burst-v0"),
+        RunsMethod("logs", "maskable_ppo", "podgym/Burst-v0", ids=("podgym/Trace-v0",)),
         BoundMethod("clairvoyant", quotas=True),
     )
+    written = json.loads(to_json(protocol.as_dict()))
+    assert protocol_of(written, "protocol.json") == protocol
 
 
 @pytest.mark.parametrize(
@@ -119,6 +123,16 @@ def test_all_that_can_be_said(tmp_path):
         ("{controller: hpa}", "{controller: hpa, optional: maybe}", "true or false"),
         ("{controller: hpa}", "{controller: hpa, episodes: 5}", "whole number from 1 to 4"),
         ("{controller: hpa}", "{controller: 3}", "must be a string"),
+        (
+            "{controller: hpa}",
+            "{controller: hpa, ids: [podgym/Brust-v0]}",
+            "environment of methods.0. among the protocol's: 'podgym/Brust-v0'.*Did you mean 'podgym/Burst",
+        ),
+        ("{controller: hpa}", "{controller: hpa, ids: [podgym/Trace-v0]}", "allowed: podgym/Burst-v0"),
+        ("{controller: hpa}", "{bound: lower_bound, ids: podgym/Burst-v0}", "methods.0..ids .*be a list"),
+        ("{controller: hpa}", "{controller: hpa, ids: [3]}", "methods.0..ids.0. is 3; it must be a string"),
+        ("{controller: hpa}", "{controller: hpa, ids: []}", "methods.0..ids must name one environment"),
+        ("{controller: hpa}", "{controller: hpa, ids: [podgym/Burst-v0, podgym/Burst-v0]}", "each once"),
         ("methods:\n  - {controller: hpa}", "methods: hpa", "must be a list"),
         ("methods:\n  - {controller: hpa}", "methods: []", "methods is empty"),
         ("[podgym/Burst-v0]", "[podgym/Brust-v0]", "Did you mean 'podgym/Burst-v0'"),

@@ -11,9 +11,9 @@ import pytest
 from podgym.eval.protocol import ControllerMethod, PolicyMethod
 from podgym.eval.protocol.entrants import Entrant
 from podgym.eval.protocol.results import result_document, write_results
-from podgym.eval.protocol.tables import environment_table, legend, markdown
-from podgym.eval.protocol.units import EpisodeRow
-from podgym.eval.statistics import Bootstrap, holm, iqm, paired_difference
+from podgym.eval.protocol.tables import _longer_side, environment_table, legend, markdown
+from podgym.eval.protocol.units import MEASURES, EpisodeRow
+from podgym.eval.statistics import Bootstrap, holm, iqm, mean_estimate, paired_difference
 
 BURST, FLASH = "podgym/FamilyBurst-v0", "podgym/FamilyFlash-v0"
 SEEDS = range(210_000, 210_030)
@@ -82,6 +82,33 @@ def test_means_intervals_and_spreads(made):
     assert math.isnan(row["cost_between_training_seeds"])
     assert (row["episodes"], row["training_seeds"], row["churn"]) == (30, 1, 12.0)
     assert math.isnan(row["response_time_p95_s"])
+
+
+def test_intervals_end_where_measures_do_and_differences_do_not(make_protocol):
+    """Of three episodes, one of which is far off, Student's tails reach below 0 and a share's above 1."""
+    protocol = make_protocol(ControllerMethod("rule"), episodes=3, rival="rule", changes={}, resamples=2000)
+    few, many = np.array([1.0, 1.0, 90.0]), np.array([80.0, 99.0, 0.5])
+    made = Made(protocol).add("rule", [few]).add("hpa", [many])
+    made.add("lower bound", [np.array([0.5, 0.5, 60.0])], kind="lower_bound")
+    numbers = [name for name in MEASURES if name != "cost"]
+    made.rows = [
+        replace(each, **{name: each.cost / (100.0 if "ratio" in name else 1.0) for name in numbers})
+        for each in made.rows
+    ]
+    document = made.document()
+    row = by(document["summary"], method="rule")
+    free = mean_estimate(few, Bootstrap(2000)).mean
+    assert free.lower < 0.0
+    assert 100.0 < free.upper < math.inf
+    for name in (*MEASURES, "cost_iqm"):
+        assert row[f"{name}_lower"] == 0.0, name
+    assert row["churn_upper"] == row["cost_upper"] == free.upper
+    for name in ("slo_violation_ratio", "slo_violation_time_ratio"):
+        assert row[f"{name}_upper"] == 1.0
+        assert row[name] == few.mean() / 100.0
+    other = by(document["comparisons"], table="rival", method="hpa")
+    assert other["difference_lower"] == paired_difference(many, few, Bootstrap(2000)).difference.lower < 0.0
+    assert row["regret_lower"] < 0.0
 
 
 def test_regret_and_gap_by_hand(made):
@@ -287,7 +314,7 @@ def test_page_to_read(made):
     made.add("ppo", np.full((5, 30), -100.0), kind="policy", seeds=range(5))
     page = markdown(made.document())
     for words in (
-        "# Protocol tiny", "- a remark", "## podgym/FamilyBurst-v0", "rule¹²", "5 x 30", "| keda |",
+        "# Protocol tiny", "- a remark", "## podgym/FamilyBurst-v0", "rule¹²", "5 \u00d7 30", "| keda |",
         "named in the protocol", "chosen in hindsight", "## Against the rival", "corrected by Holm",
         "## Learned methods against every controller", "## All environments", "lower cost",
         "Regret: cost beyond lower bound",
@@ -315,6 +342,13 @@ def test_table_for_a_terminal(made, capsys):
     assert "lax" not in out
     assert "(first" not in out
     assert "chosen in hindsight: rule" in legend(environment)
+
+
+def test_an_interval_in_a_terminal_is_its_longer_side():
+    row = {"cost": 10.0, "cost_lower": 0.0, "cost_upper": 35.0}
+    assert _longer_side(row, "cost", 1.0, 0) == "\u00b1 25"
+    assert _longer_side({**row, "cost": 30.0}, "cost", 2.0, 0) == "\u00b1 60"
+    assert _longer_side({**row, "cost_upper": math.nan}, "cost", 1.0, 0) == "-"
 
 
 def test_without_learned_methods_or_tuned_ones_there_is_no_such_table(make_protocol):

@@ -9,8 +9,6 @@ from oracles.policies import describe, planning, random_policy
 
 from podgym.agents.policy_file import save_policy
 from podgym.agents.running import load_actor, policy_environment
-from podgym.baselines.hpa_controller import HpaController
-from podgym.envs.cluster import ServiceDecision
 from podgym.errors import InputError
 from podgym.eval.forecast_choice import forecaster_file
 from podgym.eval.measures import measure
@@ -19,7 +17,6 @@ from podgym.eval.protocol import (
     ControllerMethod,
     PolicyMethod,
     RunsMethod,
-    episodes,
     run,
     run_protocol,
 )
@@ -171,79 +168,6 @@ def test_two_processes_give_what_one_gives(make_protocol, make_runs, tmp_path):
     run_protocol(protocol, tmp_path / "one")
     run_protocol(protocol, tmp_path / "two", processes=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
-def test_whoever_fails_is_named_and_the_others_go_on(make_protocol, tmp_path):
-    protocol = make_protocol(
-        ControllerMethod("hpa"),
-        ControllerMethod("hpa", "tuned"),
-        ControllerMethod("static", {"replicas": 5000}, label="many"),
-    )
-    result = run_protocol(protocol, tmp_path / "out")
-    rows = rows_of(tmp_path / "out", "many")
-    assert [row.seed for row in rows] == [210_000, 210_001, 210_002]
-    assert all("service 'web' allows 1 to 28" in row.failure for row in rows)
-    assert np.isnan([row.cost for row in rows]).all()
-    summary = {row["method"]: row for row in result.document["summary"]}
-    assert "5000" in summary["many"]["failure"]
-    assert summary["hpa"]["cost"] > 0.0
-    assert any("many failed on podgym/FamilyBurst-v0" in remark for remark in result.document["remarks"])
-    assert {row["method"] for row in result.document["comparisons"]} <= {"hpa", "hpa tuned"}
-
-
-@pytest.mark.parametrize(
-    ("decide", "limit_s", "words"),
-    [
-        (lambda self, observation: 1 / 0, 60.0, "ZeroDivisionError"),
-        (lambda self, observation: [], 60.0, "got 0"),
-        (lambda self, observation: None, 60.0, "TypeError"),
-        (lambda self, observation: time.sleep(30), 0.2, "took longer than 0.2 s"),
-    ],
-    ids=["raises", "too few decisions", "no decisions", "takes too long"],
-)
-def test_a_controller_that_breaks(make_protocol, tmp_path, monkeypatch, decide, limit_s, words):
-    monkeypatch.setattr(HpaController, "decide", decide)
-    protocol = make_protocol(
-        ControllerMethod("hpa"), ControllerMethod("static"), time_limit_s=limit_s, episodes=1
-    )
-    run_protocol(replace(protocol, time_limit_s=60.0, methods=protocol.methods[1:]), tmp_path / "out")
-    run_protocol(protocol, tmp_path / "out", resume=True)
-    (failed,), (fine,) = rows_of(tmp_path / "out", "hpa"), rows_of(tmp_path / "out", "static")
-    assert words in failed.failure
-    assert failed.failure.startswith("seed 210000: ")
-    assert (fine.failure, fine.cost > 0.0) == ("", True)
-
-
-def test_a_controller_that_wants_no_number_of_replicas(make_protocol, tmp_path, monkeypatch):
-    monkeypatch.setattr(HpaController, "decide", lambda self, seen: (ServiceDecision(replicas=float("nan")),))
-    run_protocol(make_protocol(ControllerMethod("hpa"), ControllerMethod("static")), tmp_path / "out")
-    assert all(row.failure for row in rows_of(tmp_path / "out", "hpa"))
-    assert not any(row.failure for row in rows_of(tmp_path / "out", "static"))
-
-
-def test_a_cost_that_is_no_number_is_a_failure(make_protocol, tmp_path, monkeypatch):
-    monkeypatch.setitem(episodes._COMPUTE, "reward", lambda record: float("nan"))
-    run_protocol(make_protocol(ControllerMethod("static")), tmp_path / "out")
-    assert all("no number to compare" in row.failure for row in rows_of(tmp_path / "out", "static"))
-
-
-def test_what_failed_is_tried_again_on_resume(make_protocol, tmp_path, monkeypatch):
-    protocol = make_protocol(ControllerMethod("hpa"), ControllerMethod("static"))
-    run_protocol(protocol, tmp_path / "fine")
-    with monkeypatch.context() as broken:
-        broken.setattr(HpaController, "decide", lambda self, seen: 1 / 0)
-        run_protocol(protocol, tmp_path / "out")
-    assert rows_of(tmp_path / "out", "hpa")[0].failure
-    run_protocol(protocol, tmp_path / "out", resume=True)
-    assert contents(tmp_path / "out") == contents(tmp_path / "fine")
-
-
-def test_a_policy_for_another_environment_fails_in_its_rows(make_protocol, tmp_path):
-    file = save_policy(random_policy(describe("podgym/Boutique-v0")), tmp_path / "eleven.policy")
-    run_protocol(make_protocol(ControllerMethod("hpa"), PolicyMethod(str(file))), tmp_path / "out")
-    failures = {row.failure for row in rows_of(tmp_path / "out", "eleven")}
-    assert len(failures) == 1
-    assert "services" in failures.pop()
 
 
 def test_a_policy_may_bring_its_planner(make_protocol, tmp_path):

@@ -1,6 +1,7 @@
 """The page: its numbers are those of the summary, its text is harmless, it needs nothing but itself."""
 
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from podgym.envs.env import AutoscaleEnv
+from podgym.errors import InputError
 from podgym.eval.protocol.entrants import protocol_config
 from podgym.eval.report import Drawn, markdown, page, read_run, report_of, write_report
 from podgym.eval.report.markdown import figures_of
@@ -215,6 +217,64 @@ def test_files_and_figures(rich_folder, tmp_path):
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "var(--" not in file.read_text(encoding="utf-8")
     assert not any(path.name.startswith(".unfinished") for path in (tmp_path / "page").rglob("*"))
+
+
+def test_figures_of_an_earlier_report_go_and_files_of_others_stay(tiny_folder, rich_folder, tmp_path):
+    """Every figure of the report before, which had other sections, and nothing that another name has."""
+    before = write_report(rich_folder, tmp_path, Drawn(episodes=False))
+    place = tmp_path / "report_files"
+    named = {path.name for path in place.iterdir()}
+    foreign = {"mine.svg", "cost-of-mine.svg", "cost-FamilyFlash-v0.png", "profiles.svg.bak"}
+    for name in foreign:
+        (place / name).write_text("mine")
+    (place / "front-Trace-v0.svg").mkdir()
+    written = write_report(tiny_folder, tmp_path)
+    text = written.paths[1].read_text(encoding="utf-8")
+    own = set(re.findall(r"\]\(report_files/(.+?\.svg)\)", text))
+    assert "episode-FamilyBurst-v0.svg" in own
+    assert {path.name for path in place.iterdir()} == own | foreign | {"front-Trace-v0.svg"}
+    assert len(named) == before.num_figures
+    assert {f"{kind}-FamilyFlash-v0.svg" for kind in ("cost", "difference", "front")} <= named - own
+    again = write_report(tiny_folder, tmp_path, Drawn(episodes=False))
+    assert "episode-FamilyBurst-v0.svg" not in {path.name for path in place.iterdir()}
+    assert again.num_figures == written.num_figures - 1
+
+
+@pytest.mark.parametrize("allowed", [0, 3, 8])
+def test_a_disk_that_fills_up_leaves_whole_files_only(rich_folder, tmp_path, monkeypatch, allowed):
+    """Figures are written first, so whoever reads a page has all of its figures."""
+    write_report(rich_folder, tmp_path, Drawn(episodes=False))
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "report_files" / "episode-Burst-v0.svg").write_text("of an earlier report")
+    calls, replace = [], os.replace
+
+    def filling_up(source, target):
+        calls.append(target)
+        if len(calls) > allowed:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", filling_up)
+        with pytest.raises(InputError, match=r"cannot be written: No space left on device\."):
+            write_report(rich_folder, tmp_path, Drawn(episodes=False))
+    assert len(calls) == allowed + 1
+    assert (tmp_path / "report_files" / "episode-Burst-v0.svg").read_text() == "of an earlier report"
+    (tmp_path / "report_files" / "episode-Burst-v0.svg").unlink()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+
+
+def test_an_old_figure_that_cannot_be_removed_is_named(rich_folder, tmp_path, monkeypatch):
+    old = tmp_path / "report_files" / "episode-Burst-v0.svg"
+    old.parent.mkdir()
+    old.write_text("of an earlier report")
+
+    def read_only(path):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("podgym.eval.report.write.Path.unlink", read_only)
+    with pytest.raises(InputError, match=r"episode-Burst-v0.svg cannot be removed: Read-only file system\."):
+        write_report(rich_folder, tmp_path, Drawn(episodes=False))
 
 
 def test_a_run_of_two_rules_is_a_whole_page_too(make_run, read_page):

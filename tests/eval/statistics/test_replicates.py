@@ -1,5 +1,7 @@
 """Replicates, intervals and p-values: against scipy, by hand, and by simulated coverage."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,6 +9,7 @@ from scipy import stats
 from podgym.errors import InputError
 from podgym.eval.statistics import (
     Bootstrap,
+    Interval,
     checked_values,
     interval_of,
     mean_estimate,
@@ -192,3 +195,20 @@ def test_sign_flips_reject_a_true_hypothesis_as_often_as_they_say():
     rng = np.random.default_rng(8)
     p_values = np.array([sign_flip_p_value(rng.normal(size=10), FEW) for _ in range(800)])
     assert 0.03 <= (p_values <= 0.05).mean() <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        ((-2.0, 5.0), (0.0, 1.0)),
+        ((0.2, 0.7), (0.2, 0.7)),
+        ((-0.1, 0.7), (0.0, 0.7)),
+        ((math.nan, 3.0), (math.nan, 1.0)),
+        ((math.nan, math.nan), (math.nan, math.nan)),
+    ],
+)
+def test_an_interval_within_what_there_can_be(ends, wanted):
+    found = Interval(0.5, *ends).within(0.0, 1.0)
+    assert (found.lower, found.upper) == pytest.approx(wanted, nan_ok=True)
+    assert found.estimate == 0.5
+    assert Interval(0.5, -1.0, 7.0).within(0.0, math.inf) == Interval(0.5, 0.0, 7.0)
