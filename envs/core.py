@@ -67,7 +67,7 @@ def _step(
 
 
 @kernel
-def _look(
+def first_look(
     world: World,
     scales: Scales,
     plan: NDArray[np.float64],
@@ -210,7 +210,7 @@ class AutoscaleCore:
         self.quotas = np.tile(self._first_quotas, (num_envs, 1, 1))  # (num_envs, num_services, 4)
         self._plans_change = False
         self._step_code = MachineCode(_step)
-        self._look_code = MachineCode(_look)
+        self._look_code = MachineCode(first_look)
         self._any_due_code = MachineCode(_any_due)
         self._plan_steps = max(round(PLAN_PERIOD_S / config.cluster.control_interval_s), 1)
 

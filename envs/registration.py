@@ -21,8 +21,14 @@ ENVIRONMENT_IDS: dict[str, str] = {
 """Id and the function of ``podgym.envs.scenarios`` that makes its configuration."""
 
 
+KUBERNETES_ID = "podgym/Kubernetes-v0"
+"""Id of the environment on a real cluster; it takes ``settings``, see ``podgym.envs.kubernetes``."""
+
+
 def register_environments() -> None:
     """Register every id; a second call changes nothing."""
+    if KUBERNETES_ID not in gym.registry:
+        gym.register(id=KUBERNETES_ID, entry_point="podgym.envs.kubernetes.env:KubernetesEnv")
     for identifier, scenario in ENVIRONMENT_IDS.items():
         if identifier not in gym.registry:
             gym.register(

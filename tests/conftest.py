@@ -23,6 +23,16 @@ settings.register_profile(
 settings.load_profile("podgym")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs against a cluster of the user's, unless -m asks for it by name."""
+    if "cluster" in config.option.markexpr:
+        return
+    skip = pytest.mark.skip(reason="runs against the cluster that KUBECONFIG names; ask with -m cluster")
+    for item in items:
+        if "cluster" in item.keywords and item.get_closest_marker("cluster"):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """Folder of traces and conformance cases beside the repository, or where ``PODGYM_SHARED`` says."""

@@ -1,0 +1,118 @@
+"""Taking targets into custody for a run, and giving them back as they were found."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from podgym.envs.kubernetes.errors import ClusterError, TargetGoneError
+from podgym.envs.kubernetes.ownership import (
+    Owner,
+    Stopped,
+    find_owners,
+    hand_back,
+    refusal,
+    require_within,
+    stopped_state,
+    take_over,
+)
+from podgym.envs.kubernetes.readings import DeploymentState
+from podgym.envs.kubernetes.settings import KubernetesSettings
+from podgym.envs.kubernetes.snapshot import SnapshotApi, load, restore, save
+from podgym.envs.kubernetes.targets import Target
+from podgym.errors import InputError
+
+
+class Keeper(SnapshotApi, Protocol):
+    """What custody needs of ``KubernetesApi``."""
+
+    def permissions(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """Return what is needed in these namespaces and not allowed."""
+        ...
+
+
+class Custody:
+    """Keeps what was found on every target of a run. In other modes than ``act`` it changes nothing."""
+
+    def __init__(
+        self, settings: KubernetesSettings, targets: Sequence[Target], api: Keeper, run_id: str
+    ) -> None:
+        """Prepare; nothing is read or changed yet."""
+        self._settings, self._targets, self._api, self._run_id = settings, targets, api, run_id
+        self._stopped: dict[int, tuple[Stopped, ...]] = {}
+        self._foreign: set[int] = set()
+
+    def take(self) -> None:
+        """Take every target, or none; what this run has already stays taken.
+
+        Raises:
+            InputError: a permission is missing, someone else manages a target and may not be stopped, or an
+                earlier run did not finish.
+        """
+        missing = self._api.permissions({target.watched.namespace for target in self._targets})
+        if missing:
+            raise InputError(
+                f"the credentials may not {', nor '.join(missing)}; grant it, for example with the Role in "
+                "deploy/manifests."
+            )
+        if self._settings.mode == "shadow":
+            return
+        found = [self._found(target) for target in self._targets]
+        if self._settings.mode != "act":
+            return
+        for index, (deployment, owners) in enumerate(found):
+            if index in self._stopped:
+                continue
+            stopped = stopped_state(owners)
+            save(self._api, deployment, stopped, self._run_id)
+            self._stopped[index] = stopped  # from here on it is given back, whatever happens
+            take_over(self._api, owners)
+
+    def _found(self, target: Target) -> tuple[DeploymentState, tuple[Owner, ...]]:
+        deployment = self._api.deployment(target.watched.namespace, target.watched.deployment)
+        owners = find_owners(self._api, deployment)
+        if owners and not self._settings.take_over:
+            raise InputError(refusal(deployment, owners))
+        service = target.service
+        require_within(owners, service.name, service.min_replicas, service.max_replicas)
+        return deployment, owners
+
+    def leave(self, index: int) -> None:
+        """Leave a target's replicas to whoever changed them; everything else is still given back."""
+        self._foreign.add(index)
+
+    def release(self) -> tuple[str, ...]:
+        """Give back what was taken, if the settings say so; return what was done, in words.
+
+        Raises:
+            ClusterError: something could not be given back; everything else was.
+        """
+        words: list[str] = []
+        failures: list[str] = []
+        for index in sorted(self._stopped if self._settings.restore else ()):
+            try:
+                words += self._give_back(index)
+            except (ClusterError, InputError) as error:
+                watched = self._targets[index].watched
+                failures.append(
+                    f"{watched.namespace}/{watched.deployment}: {error}; do it later: podgym restore "
+                    f"--namespace {watched.namespace} --deployment {watched.deployment}"
+                )
+            else:
+                del self._stopped[index]
+        if failures:
+            raise ClusterError("not restored: " + "; ".join(failures))
+        return tuple(words)
+
+    def _give_back(self, index: int) -> tuple[str, ...]:
+        self._api.end_steps()
+        watched = self._targets[index].watched
+        try:
+            deployment = self._api.deployment(watched.namespace, watched.deployment)
+        except TargetGoneError:
+            return hand_back(self._api, self._stopped[index])
+        snapshot = load(deployment)
+        if snapshot is None or snapshot.run_id != self._run_id:
+            return ()  # someone restored it meanwhile
+        if index in self._foreign:
+            snapshot = dataclasses.replace(snapshot, replicas=deployment.replicas)
+        return restore(self._api, deployment, snapshot)
