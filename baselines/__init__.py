@@ -52,6 +52,7 @@ CONTROLLERS: Mapping[str, Callable[[], Callable[..., Controller]]] = MappingProx
         "queue_length": _lazy("podgym.baselines.queue_length", "QueueLengthController"),
         "rule": _lazy("podgym.baselines.rule", "NonlinearRuleController"),
         "random": _lazy("podgym.baselines.random_controller", "RandomController"),
+        "cluster": _lazy("podgym.baselines.cluster_itself", "ClusterItselfController"),
     }
 )
 """Controller name -> function that imports and returns its class."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,16 @@ from podgym.baselines import Controller, ObservationPolicy, PlanningController, 
 from podgym.envs.config import EnvConfig
 from podgym.envs.env import REPORT_COLUMNS, AutoscaleEnv
 from podgym.envs.totals import INFO_KEYS
+from podgym.envs.workloads.profile import Workload, profile_sha256
 from podgym.errors import InputError
-from podgym.eval.episode import (
-    EpisodeMetadata,
-    EpisodeRecord,
-    EpisodeRecorder,
-    library_versions,
-    profile_sha256,
-)
+from podgym.eval.environment import Environment, EpisodeEnd
+from podgym.eval.episode import EpisodeMetadata, EpisodeRecord, EpisodeRecorder, library_versions
 from podgym.eval.forecast_choice import open_forecaster
 
 OnStep = Callable[[int], None]
 """Called every so often with the number of intervals done."""
+OnFailure = Callable[[EpisodeRecord], None]
+"""Receives the intervals before the one in which something failed, if there were any."""
 
 _REPORT_EVERY = 128
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -94,7 +92,7 @@ def make_jobs(
 
 
 def run_episode(
-    env: AutoscaleEnv,
+    env: Environment,
     controller: Controller | ObservationPolicy,
     seed: int,
     *,
@@ -102,8 +100,9 @@ def run_episode(
     label: str = "",
     controller_options: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    on_failure: OnFailure | None = None,
 ) -> EpisodeRecord:
-    """Run one controller for one whole episode and record every interval.
+    """Run one controller for one episode and record every interval.
 
     Args:
         env: the environment, with its planner and forecaster if the controller needs them.
@@ -113,30 +112,40 @@ def run_episode(
         label: what they call the controller; empty: its name.
         controller_options: what the controller was made with, for the record.
         on_step: called every so often with the number of intervals done.
+        on_failure: given what was recorded until a failure, before that is raised.
+
+    Raises:
+        InputError: the controller failed, or what it decided cannot be used.
+        EpisodeEnd: the episode ended before its first interval was over.
     """
     observation, _ = env.reset(seed=seed)
     controller.reset()
     who = _Who(environment, label or controller.name, dict(controller_options or {}), seed)
     if isinstance(controller, ObservationPolicy):
-        return _record(env, who, _stepping(env, controller, observation), on_step)
-    return _record(env, who, lambda: env.step_decisions(controller.decide(env.observe()))[-1], on_step)
+        return _record(env, who, _stepping(env, controller, observation), on_step, on_failure)
+
+    def step() -> _Outcome:
+        *_, truncated, info = env.step_decisions(controller.decide(env.observe()))
+        return info, truncated
+
+    return _record(env, who, step, on_step, on_failure)
 
 
 def _stepping(
-    env: AutoscaleEnv, policy: ObservationPolicy, observation: NDArray[np.float32]
-) -> Callable[[], dict[str, float]]:
+    env: Environment, policy: ObservationPolicy, observation: NDArray[np.float32]
+) -> Callable[[], "_Outcome"]:
     """Return what lets a policy act on what the environment shows, from the first observation on."""
 
-    def step() -> dict[str, float]:
+    def step() -> _Outcome:
         nonlocal observation
-        observation, _, _, _, info = env.step(policy.act(observation))
-        return info
+        observation, _, _, truncated, info = env.step(policy.act(observation))
+        return info, truncated
 
     return step
 
 
 def run_policy(
-    env: AutoscaleEnv,
+    env: Environment,
     policy: Actor,
     seed: int,
     *,
@@ -144,8 +153,9 @@ def run_policy(
     label: str = "",
     controller_options: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    on_failure: OnFailure | None = None,
 ) -> EpisodeRecord:
-    """Run one policy, by its best choices, for one whole episode and record every interval.
+    """Run one policy, by its best choices, for one episode and record every interval.
 
     Args:
         env: the environment, from ``podgym.agents.running.policy_environment``.
@@ -155,23 +165,25 @@ def run_policy(
         label: what they call the policy; empty: the algorithm that trained it.
         controller_options: what else to say of the policy in the record.
         on_step: called every so often with the number of intervals done.
+        on_failure: see ``run_episode``.
 
     Raises:
         InputError: the policy was made for another environment.
+        EpisodeEnd: see ``run_episode``.
     """
-    policy.check(env)
+    policy.check(env.config)
     observation, _ = env.reset(seed=seed)
     state: LstmState | None = None
 
-    def step() -> dict[str, float]:
+    def step() -> _Outcome:
         nonlocal observation, state
         masks = env.action_masks() if policy.description.masked else None
         action, state = policy.act(observation, state=state, masks=masks)
-        observation, _, _, _, info = env.step(action)
-        return info
+        observation, _, _, truncated, info = env.step(action)
+        return info, truncated
 
     who = _Who(environment, label or policy.description.algorithm, dict(controller_options or {}), seed)
-    return _record(env, who, step, on_step)
+    return _record(env, who, step, on_step, on_failure)
 
 
 class _Who(NamedTuple):
@@ -183,19 +195,43 @@ class _Who(NamedTuple):
     seed: int
 
 
+_Outcome: TypeAlias = tuple[Mapping[str, float], bool]
+"""``info``, and whether the episode ends with this interval."""
+
+
 def _record(
-    env: AutoscaleEnv, who: _Who, step: Callable[[], Mapping[str, float]], on_step: OnStep | None
+    env: Environment,
+    who: _Who,
+    step: Callable[[], _Outcome],
+    on_step: OnStep | None,
+    on_failure: OnFailure | None,
 ) -> EpisodeRecord:
-    """Record an episode that has just begun; ``step`` decides, lets an interval pass and returns ``info``."""
-    profile = env.profile
-    if profile is None:
-        raise RuntimeError("the environment has no load profile after its reset.")
+    """Record an episode that has just begun; ``step`` decides and lets an interval pass."""
     recorder = EpisodeRecorder(env.episode_steps, len(env.service_names), REPORT_COLUMNS, tuple(INFO_KEYS))
     for number in range(1, env.episode_steps + 1):
-        info = _step_or_say(step, who, number)
+        try:
+            info, ended = _step_or_say(step, who, number)
+        except EpisodeEnd:
+            if number == 1:
+                raise
+            break
+        except InputError:
+            if on_failure is not None and number > 1:
+                on_failure(_finished(env, who, recorder))
+            raise
         recorder.add(env.report(), info)
-        if on_step is not None and (number % _REPORT_EVERY == 0 or number == env.episode_steps):
+        if on_step is not None and (number % _REPORT_EVERY == 0 or ended):
             on_step(number)
+        if ended:
+            break
+    return _finished(env, who, recorder)
+
+
+def _finished(env: Environment, who: _Who, recorder: EpisodeRecorder) -> EpisodeRecord:
+    """Return the record of the intervals so far."""
+    profile = env.profile  # a real cluster has measured it by now
+    if profile is None:
+        raise RuntimeError("the environment has no load profile at the end of the episode.")
     metadata = EpisodeMetadata(
         **who._asdict(),
         workload=env.config.workload,
@@ -213,10 +249,12 @@ def _record(
     return recorder.finish(metadata, profile)
 
 
-def _step_or_say(step: Callable[[], Mapping[str, float]], who: _Who, number: int) -> Mapping[str, float]:
+def _step_or_say(step: Callable[[], _Outcome], who: _Who, number: int) -> _Outcome:
     """Let an interval pass, and say who failed in it, and where."""
     try:
         return step()
+    except EpisodeEnd:
+        raise
     except InputError as error:
         raise InputError(f"{who.controller}, interval {number} of seed {who.seed}: {error}") from error
     except Exception as error:
@@ -228,7 +266,10 @@ def _step_or_say(step: Callable[[], Mapping[str, float]], who: _Who, number: int
 
 
 def make_environment(
-    config: EnvConfig, controller: Controller | ObservationPolicy, forecaster: str | None
+    config: EnvConfig,
+    controller: Controller | ObservationPolicy,
+    forecaster: str | None,
+    workload: Workload | None = None,
 ) -> AutoscaleEnv:
     """Return the environment for a controller, with forecaster and, if the controller plans, its planner.
 
@@ -236,10 +277,11 @@ def make_environment(
         config: the environment.
         controller: what will decide in it.
         forecaster: see ``Job.forecaster``.
+        workload: its load; None: the one that the configuration names.
     """
     rates = None if forecaster is None else open_forecaster(forecaster)
     planner = controller.planner(rates) if isinstance(controller, PlanningController) else None
-    return AutoscaleEnv(config, planner=planner, forecaster=rates)
+    return AutoscaleEnv(config, planner=planner, forecaster=rates, workload=workload)
 
 
 def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
@@ -257,7 +299,7 @@ def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
             job.seed,
             environment=job.environment,
             label=job.label,
-            controller_options=_facts(policy, job.policy, job.forecaster),
+            controller_options=policy_facts(policy, job.policy, job.forecaster),
             on_step=on_step,
         )
     controller = make_controller(job.controller, **job.controller_options)
@@ -272,7 +314,7 @@ def run_job(job: Job, on_step: OnStep | None = None) -> EpisodeRecord:
     )
 
 
-def _facts(policy: Actor, file: str, forecaster: str | None) -> dict[str, Any]:
+def policy_facts(policy: Actor, file: str, forecaster: str | None) -> dict[str, Any]:
     """Return what a record says of a policy in place of a controller's options."""
     description = policy.description
     return {

@@ -50,6 +50,8 @@ class Report:
     """What came of it."""
     sections: tuple[Section, ...]
     """The rest, in reading order."""
+    closing: str = "Nothing on this page is in bold for having won: the intervals say what is known."
+    """What stands at the foot of the page."""
 
 
 def report_of(

@@ -6,7 +6,7 @@ sheet, so that they follow its light or dark colours, or fixed colours in a file
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -171,17 +171,18 @@ def _svg(figure: "Canvas", name: str) -> str:
         raise RuntimeError("the figure has no view box.")
     for pattern in _LEFT_OUT:
         text = re.sub(pattern, "", text, flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', text))
-    text = re.sub(r"<[^>]*>", lambda tag: _clean_tag(tag[0], name, used), text)
+    used = dict.fromkeys(re.findall(r'(?:url\(|xlink:href=")#([^)"]+)', text))
+    ids = {each: f"{name}-{number}" for number, each in enumerate(used, 1)}  # hashes hold rounding errors
+    text = re.sub(r"<[^>]*>", lambda tag: _clean_tag(tag[0], ids), text)
     text = re.sub(r"\n\s*", "\n", text)
     look = f'style="font-family: {_FONT}; stroke-linejoin: round; stroke-linecap: butt"'
     return f"<svg {_NAMESPACES} {view_box[0]} {look}>{text.split('>', 1)[1]}"
 
 
-def _clean_tag(tag: str, name: str, used: Collection[str]) -> str:
-    """Return a tag with the ids that are used, in the figure's name, with short numbers and no font."""
-    tag = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", tag)
-    tag = re.sub(r'( id="|url\(#|xlink:href="#)', lambda found: f"{found[1]}{name}-", tag)
+def _clean_tag(tag: str, ids: Mapping[str, str]) -> str:
+    """Return a tag with the ids that are used, under their new names, with short numbers and no font."""
+    tag = re.sub(r' id="([^"]*)"', lambda found: f' id="{ids[found[1]]}"' if found[1] in ids else "", tag)
+    tag = re.sub(r'(url\(#|xlink:href="#)([^)"]+)', lambda found: f"{found[1]}{ids[found[2]]}", tag)
     tag = re.sub(r" font-family: [^;\"]*;", "", tag)
     return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
 

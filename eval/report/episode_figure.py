@@ -85,7 +85,7 @@ def _title(shown: Shown) -> str:
 
 
 def _load(axes: "Axes", shown: Shown) -> None:
-    minutes, load = _thinned(_minutes(shown), shown.record.load)
+    minutes, load = thinned(_minutes(shown), shown.record.load)
     axes.plot(minutes, load, color=INK, linewidth=1.3, label="load")
     forecast = shown.forecast
     if forecast is None:
@@ -105,14 +105,14 @@ def _replicas(axes: "Axes", shown: Shown) -> None:
     totals = shown.record.totals
     minutes = _minutes(shown)
     required = shown.record.columns["required_replicas"].sum(axis=1)
-    axes.fill_between(*_thinned(minutes, required), step="pre", color=PALE, alpha=0.18, linewidth=0.0,
+    axes.fill_between(*thinned(minutes, required), step="pre", color=PALE, alpha=0.18, linewidth=0.0,
                       label="needed for the SLO")  # fmt: skip
     if shown.planned:
-        axes.plot(*_thinned(minutes, totals["plan_replicas"]), drawstyle="steps-pre", color=_ORANGE,
+        axes.plot(*thinned(minutes, totals["plan_replicas"]), drawstyle="steps-pre", color=_ORANGE,
                   linewidth=1.3, linestyle=(0, (4, 1.5)), label="plan")  # fmt: skip
-    axes.plot(*_thinned(minutes, totals["replicas_wanted"]), drawstyle="steps-pre", color=INK, linewidth=1.0,
+    axes.plot(*thinned(minutes, totals["replicas_wanted"]), drawstyle="steps-pre", color=INK, linewidth=1.0,
               linestyle=(0, (1.2, 1.2)), label="wanted")  # fmt: skip
-    axes.plot(*_thinned(minutes, totals["replicas_ready"]), drawstyle="steps-pre", color=_GREEN,
+    axes.plot(*thinned(minutes, totals["replicas_ready"]), drawstyle="steps-pre", color=_GREEN,
               linewidth=1.7, label="ready")  # fmt: skip
 
 
@@ -123,14 +123,14 @@ def _response(axes: "Axes", shown: Shown) -> None:
     ):  # fmt: skip
         values = shown.record.totals[name]
         known = np.where(values > 0.0, 1e3 * values, np.nan)
-        axes.plot(*_thinned(minutes, known), color=colour, linewidth=width, label=label)
+        axes.plot(*thinned(minutes, known), color=colour, linewidth=width, label=label)
     slo_ms = 1e3 * max(shown.record.metadata.slo_response_time_s)
     label = "SLO" if shown.record.num_services == 1 else "SLO of a service"
     axes.axhline(slo_ms, color=_RED, linewidth=1.1, linestyle=(0, (5, 1.6)), label=label)
 
 
 def _violation(axes: "Axes", shown: Shown) -> None:
-    minutes, share = _thinned(_minutes(shown), 100.0 * shown.record.totals["slo_violation_ratio"])
+    minutes, share = thinned(_minutes(shown), 100.0 * shown.record.totals["slo_violation_ratio"])
     axes.fill_between(minutes, share, step="pre", color=_RED, alpha=0.55, linewidth=0.0, label="miss the SLO")
 
 
@@ -170,7 +170,7 @@ def _minutes(shown: Shown) -> Floats:
     return minutes
 
 
-def _thinned(time: Floats, values: Floats) -> tuple[Floats, Floats]:
+def thinned(time: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Return a long series as means over stretches; nan where a stretch has no value."""
     if len(values) <= _MOST_POINTS:
         return time, values

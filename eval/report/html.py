@@ -27,8 +27,7 @@ def page(report: Report) -> str:
         f"report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{_text(report.title)}</h1>\n{lead}"
         f'<dl class="facts">{facts}</dl>\n</header>\n<main>\n{_verdict(report)}\n'
         f'<nav aria-label="Contents"><ol>{contents}</ol></nav>\n{body}\n</main>\n'
-        "<footer>Written by <code>podgym report</code>. Nothing on this page is in bold for having won: the "
-        "intervals say what is known.</footer>\n</body>\n</html>\n"
+        f"<footer>Written by <code>podgym report</code>. {_text(report.closing)}</footer>\n</body>\n</html>\n"
     )
 
 

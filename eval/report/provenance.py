@@ -7,6 +7,7 @@ import yaml
 
 from podgym.envs.config import REWARD_TERMS, EnvConfig
 from podgym.envs.env import AutoscaleEnv
+from podgym.envs.simulator.constants import Provenance
 from podgym.errors import InputError
 from podgym.eval.protocol.definition import Protocol
 from podgym.eval.protocol.entrants import protocol_config, short_id
@@ -148,16 +149,28 @@ def cost_words(run: Run) -> str:
 def constant_blocks(run: Run) -> tuple[Block, ...]:
     """Return every constant of the environments with its source; those that differ between them apart."""
     by_environment = {
-        field.environment: AutoscaleEnv(protocol_config(run.protocol, field.environment)).provenance()
+        short_id(field.environment): AutoscaleEnv(
+            protocol_config(run.protocol, field.environment)
+        ).provenance()
         for field in run.fields
     }
+    return constants_of(by_environment, "environments")
+
+
+def constants_of(by_place: Mapping[str, Sequence[Provenance]], places: str) -> tuple[Block, ...]:
+    """Return every constant with its source; those that are not the same everywhere apart.
+
+    Args:
+        by_place: constants by where they hold.
+        places: what those are, in the plural.
+    """
     entries: dict[tuple[Any, ...], list[str]] = {}
-    for environment, constants in by_environment.items():
+    for place, constants in by_place.items():
         for each in constants:
             key = (each.name, str(each.value), each.unit, each.source, each.measured)
-            entries.setdefault(key, []).append(short_id(environment))
-    everywhere = [key for key, names in entries.items() if len(names) == len(by_environment)]
-    others = [(key, names) for key, names in entries.items() if len(names) < len(by_environment)]
+            entries.setdefault(key, []).append(place)
+    everywhere = [key for key, names in entries.items() if len(names) == len(by_place)]
+    others = [(key, names) for key, names in entries.items() if len(names) < len(by_place)]
     guessed = sum(not key[4] for key in entries)
     text = (
         f"The simulated clusters rest on {len(entries)} constants; {len(entries) - guessed} were measured by "
@@ -165,18 +178,19 @@ def constant_blocks(run: Run) -> tuple[Block, ...]:
     )
     blocks: list[Block] = [Paragraph(text)]
     if everywhere:
-        name = "all environments" if len(by_environment) > 1 else short_id(run.fields[0].environment)
+        name = f"all {places}" if len(by_place) > 1 else next(iter(by_place))
         blocks.append(Details(f"Constants of {name}", (_constant_table(f"Constants of {name}", everywhere),)))
     if others:
-        title = "Constants that differ between environments"
+        title = f"Constants that differ between {places}"
         others.sort(key=lambda item: item[0][0])
-        table = _constant_table(title, [key for key, _ in others], [names for _, names in others])
+        names = [names for _, names in others]
+        table = _constant_table(title, [key for key, _ in others], names, places)
         blocks.append(Details(title, (table,)))
     return tuple(blocks)
 
 
 def _constant_table(
-    caption: str, keys: Sequence[tuple[Any, ...]], names: Sequence[Sequence[str]] = ()
+    caption: str, keys: Sequence[tuple[Any, ...]], names: Sequence[Sequence[str]] = (), places: str = ""
 ) -> Table:
     columns = [Column("constant", numeric=False), Column("value"), Column("unit", numeric=False),
                Column("measured", numeric=False), Column("source", numeric=False)]  # fmt: skip
@@ -190,7 +204,7 @@ def _constant_table(
             cells.insert(1, Cell(", ".join(names[place])))
         rows.append(tuple(cells))
     if names:
-        columns.insert(1, Column("environments", numeric=False))
+        columns.insert(1, Column(places, numeric=False))
     return Table(caption, tuple(columns), tuple(rows))
 
 

@@ -78,7 +78,10 @@ def read_run(folder: str | Path) -> Run:
     return run
 
 
-_HOW = "a report is made of what podgym evaluate --protocol NAME --output FOLDER writes"
+_HOW = (
+    "a report is made of what podgym evaluate --protocol NAME --output FOLDER, or podgym evaluate --cluster "
+    "FILE.yml --output FOLDER, writes"
+)
 
 
 def _json(place: Path, name: str, expected: str) -> dict[str, Any]:

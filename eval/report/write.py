@@ -9,7 +9,7 @@ from podgym.envs.registration import ENVIRONMENT_IDS
 from podgym.errors import InputError
 from podgym.eval.protocol.entrants import short_id
 from podgym.eval.report.blocks import Figure
-from podgym.eval.report.content import Drawn, report_of
+from podgym.eval.report.content import Drawn, Report, report_of
 from podgym.eval.report.drawing import for_file
 from podgym.eval.report.html import page
 from podgym.eval.report.markdown import FIGURES_FOLDER, figure_file, figures_of, markdown
@@ -54,21 +54,35 @@ def write_report(
     """
     folder = usable_folder(run_folder if output is None else output)
     run = read_run(run_folder)
-    report = report_of(run, drawn, on_progress)
+    return write_pages(report_of(run, drawn, on_progress), folder, _FIGURE_FILE)
+
+
+def write_pages(report: Report, folder: Path, figure_names: re.Pattern[str]) -> Written:
+    """Write the pages of a report and its figures.
+
+    Args:
+        report: what they say.
+        folder: where to.
+        figure_names: what files of figures of such reports are called, and nothing else; those of an earlier
+            one that are not in this are removed.
+
+    Raises:
+        InputError: a folder that cannot be written to.
+    """
     text, marked = page(report), markdown(report)  # all of it, before anything is written
     figures = figures_of(report)
     for figure in figures:
         write_text(folder / figure_file(figure), for_file(figure.svg))
     paths = (write_text(folder / HTML_FILE, text), write_text(folder / MARKDOWN_FILE, marked))
-    _remove_others(folder, figures)
+    _remove_others(folder, figures, figure_names)
     return Written(report.verdict, paths, len(figures))
 
 
-def _remove_others(folder: Path, figures: Sequence[Figure]) -> None:
+def _remove_others(folder: Path, figures: Sequence[Figure], figure_names: re.Pattern[str]) -> None:
     """Remove the figures of earlier reports that no page names any more; what has another name stays."""
     named = {folder / figure_file(each) for each in figures}
     for path in (folder / FIGURES_FOLDER).glob("*.svg"):
-        if path not in named and _FIGURE_FILE.fullmatch(path.name) and path.is_file():
+        if path not in named and figure_names.fullmatch(path.name) and path.is_file():
             try:
                 path.unlink()
             except OSError as error:

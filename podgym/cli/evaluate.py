@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podgym.cli import protocol
+from podgym.cli import live, protocol
 from podgym.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,14 +53,19 @@ examples:
     podgym evaluate --protocol quick
     podgym evaluate --protocol families --processes 2 --output results/families --resume
 
+  a real cluster, with Kubernetes' HPA in it and then ours under the same load; `podgym restore` undoes:
+    podgym evaluate --cluster deploy/podgym.yml --controller cluster hpa --episode-minutes 15 \\
+        --load "python deploy/load/run.py --scenario burst --url http://localhost:8080 --seed {seed}"
+
 Response times, percentiles too, are of all requests completed in the episode. Exit status: 0, or 2 for bad
-input, in which case nothing is written."""
+input, in which case nothing is written; with --cluster also 1, and 130 or 143 after a signal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.epilog = _EPILOG
     protocol.add_arguments(parser)
+    live.add_arguments(parser)
     where = parser.add_argument_group("what to run on (one of the first two)")
     where.add_argument("--env", metavar="ID", help="an environment; `podgym envs` lists them")
     where.add_argument(
@@ -148,8 +153,12 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         _list_controllers()
         return 0
+    nothing = _nothing_given()
+    if args.cluster is not None:
+        return live.run(args, nothing, lambda environment: _live_contenders(args, environment))
+    live.refuse_live_options(args, nothing)
     if args.protocol is not None:
-        return protocol.run(args, _nothing_given())
+        return protocol.run(args, nothing)
     if args.resume:
         raise InputError("--resume goes with --protocol; other evaluations are not taken up again.")
     prices = parse_prices(args.prices) if args.prices else LIST_PRICES
@@ -226,8 +235,13 @@ def _contenders(args: argparse.Namespace) -> tuple["Contender", ...]:
     short = {"replicas": args.replicas, "cpu_target_percent": args.target_cpu}
     extra = {name: value for name, value in short.items() if value is not None}
     given = args.controller or ([] if args.agent else ["hpa"])
-    names = list(CONTROLLERS) if given == ["all"] else given
+    names = [name for name in CONTROLLERS if name != live.ITSELF] if given == ["all"] else given
     return parse_contenders(names, extra)
+
+
+def _live_contenders(args: argparse.Namespace, environment: str) -> tuple["Contender", ...]:
+    contenders = _contenders(args)
+    return contenders + _agents(args, environment, contenders)
 
 
 def _agents(
@@ -276,7 +290,7 @@ def _show_and_write(
     if as_json:
         print(to_json(document))
     else:
-        print_report(target, summaries, groups)
+        print_report(target.name, target.remarks, summaries, groups)
         print_paths(written)
 
 
@@ -315,9 +329,12 @@ def file_stem(name: str) -> str:
 
 
 def print_report(
-    target: "Target", summaries: Sequence["Summary"], groups: Sequence[Sequence["EpisodeRecord"]]
+    name: str,
+    remarks: Sequence[str],
+    summaries: Sequence["Summary"],
+    groups: Sequence[Sequence["EpisodeRecord"]],
 ) -> None:
-    """Print the tables and what must be known to read them."""
+    """Print the tables of episodes on ``name`` and what must be known to read them."""
     from rich.console import Console
 
     from podgym.eval.tables import MOST_COLUMNS, comparison_table, ranking_table, service_table
@@ -330,11 +347,11 @@ def print_report(
         f"{count} episodes (seeds {seed} to {seed + count - 1})" if count > 1 else f"1 episode (seed {seed})"
     )
     console.print(
-        f"{target.name}: {episodes} of {duration_text(first.duration_s)}, "
+        f"{name}: {episodes} of {duration_text(first.duration_s)}, "
         f"a decision every {first.metadata.control_interval_s:g} s"
     )
     console.print(f"Load: {first.metadata.profile_label}{' and others' if count > 1 else ''}", markup=False)
-    for remark in target.remarks:
+    for remark in remarks:
         console.print(remark, markup=False)
     many = len(summaries) > MOST_COLUMNS
     console.print(ranking_table(summaries) if many else comparison_table(summaries))

@@ -95,6 +95,9 @@ def test_a_folder_of_something_else(capsys, tmp_path):
     error = capsys.readouterr().err
     assert "holds no summary.json" in error
     assert "podgym evaluate --protocol NAME" in error
+    assert "podgym evaluate --cluster FILE.yml" in error
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_leaves_no_half_page(capsys, results, tmp_path, monkeypatch):

@@ -1,0 +1,154 @@
+"""The command that sends load while an episode runs: a process of its own, started and stopped with it."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from podgym.errors import InputError, unknown_name
+
+PLACEHOLDERS = ("output", "seed", "duration_s")
+"""What ``{name}`` in the command may stand for: a folder, the seed and the length of the episode."""
+LOG_FILE = "load.log"
+FINISH_S = 5.0
+"""A load of just the length of the episode may end by itself within this time, seconds."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_STOP_S = 10.0
+_LAST_WORDS = 300  # characters
+_STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCommand:
+    """A command line, parted into words; no shell is involved."""
+
+    words: tuple[str, ...]
+    """Program and arguments, with placeholders."""
+
+    def filled(self, output: Path, seed: int, duration_s: float) -> list[str]:
+        """Return the words with their placeholders filled in."""
+        values = {"output": str(output), "seed": str(seed), "duration_s": f"{duration_s:g}"}
+        return [_PLACEHOLDER.sub(lambda match: values[match[1]], word) for word in self.words]
+
+    def start(self, folder: Path, seed: int, duration_s: float) -> "RunningLoad":
+        """Start it; what it prints goes to ``load.log``, and ``{output}`` is the folder ``load``.
+
+        Args:
+            folder: of the episode.
+            seed: of the episode.
+            duration_s: length of the episode.
+
+        Raises:
+            InputError: it cannot be started.
+        """
+        output = folder / "load"
+        output.mkdir(parents=True, exist_ok=True)
+        words = self.filled(output, seed, duration_s)
+        log = folder / LOG_FILE
+        try:
+            with log.open("wb") as sink:
+                process = subprocess.Popen(  # a group of its own: its children are stopped with it
+                    words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            raise InputError(f"the load command {words[0]!r} cannot be started: {error.strerror}.") from error
+        return RunningLoad(process, log)
+
+
+def parse_load(text: str) -> LoadCommand:
+    """Read a command line.
+
+    Raises:
+        InputError: no words, unmatched quotes, an unknown placeholder, or a program that is not there.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"--load {text!r}: {error}.") from error
+    if not words:
+        raise InputError("--load is empty; give a command, such as 'python load.py --seed {seed}'.")
+    for name in _PLACEHOLDER.findall(text):
+        if name not in PLACEHOLDERS:
+            raise unknown_name("placeholder of --load", name, PLACEHOLDERS)
+    if shutil.which(words[0]) is None:
+        raise InputError(f"--load: there is no program {words[0]!r}.")
+    return LoadCommand(tuple(words))
+
+
+class RunningLoad:
+    """A load that was started."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        """Take charge of a process.
+
+        Args:
+            process: the leader of a group of its own.
+            log: where it prints to.
+        """
+        self._process = process
+        self._log = log
+        self._started_s = time.monotonic()
+        self._ended_s: float | None = None
+
+    def failure(self) -> str | None:
+        """Return why the load is no load any more; None: it runs, or ended well."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        if self._ended_s is None:
+            self._ended_s = time.monotonic() - self._started_s
+        if status == 0:
+            return None
+        return (
+            f"the load command ended with status {status} within {self._ended_s:.0f} s; its last words: "
+            f"{self._last_words()}"
+        )
+
+    def stop(self, finish_s: float = FINISH_S) -> str | None:
+        """Stop it, at the latest by force; return what was odd about that, None: nothing was.
+
+        Args:
+            finish_s: how long it may go on to end by itself, seconds.
+        """
+        ran_out = self.failure()
+        if ran_out is not None:
+            return ran_out
+        if self._ended_s is not None:
+            return f"the load ended by itself after {self._ended_s:.0f} s"
+        if self._waited(finish_s):
+            return self.failure()
+        self._signal(signal.SIGTERM)
+        if not self._waited(_STOP_S):
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            return f"the load command did not stop within {_STOP_S:g} s and was killed"
+        self._signal(signal.SIGKILL)  # children that outlived it
+        status = self._process.returncode
+        return None if status in _STOPPED else f"the load command ended with status {status} when stopped"
+
+    def _waited(self, duration_s: float) -> bool:
+        try:
+            self._process.wait(duration_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):  # all of them have gone
+            return
+
+    def _last_words(self) -> str:
+        try:
+            text = self._log.read_bytes()[-4 * _LAST_WORDS :].decode("utf-8", "replace")
+        except OSError:
+            return "unknown"
+        return " ".join(text.split())[-_LAST_WORDS:] or "none"

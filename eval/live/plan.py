@@ -1,0 +1,189 @@
+"""What a live evaluation is to do, and what each contender needs of the environment."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from podgym.agents.running import load_actor, surroundings
+from podgym.baselines import PlanningController, make_controller
+from podgym.envs.config import EnvConfig, override
+from podgym.envs.kubernetes.settings import KubernetesSettings
+from podgym.envs.make import scenario_config
+from podgym.envs.protocols import Planner, RateForecaster
+from podgym.envs.registration import ENVIRONMENT_IDS
+from podgym.errors import InputError, require_whole, unknown_name
+from podgym.eval.contenders import Contender
+from podgym.eval.environment import Environment
+from podgym.eval.episode import EpisodeRecord
+from podgym.eval.forecast_choice import ORACLE, open_forecaster
+from podgym.eval.live.load_command import LoadCommand
+from podgym.eval.runner import OnFailure, policy_facts, run_episode, run_policy
+
+ITSELF = "cluster"
+"""The controller that leaves the decisions to the autoscaler in the cluster."""
+RUN_FILE = "run.json"
+_LONGEST_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class LivePlan:
+    """A live evaluation."""
+
+    environment: str
+    """What tables call the cluster."""
+    settings: KubernetesSettings
+    """How it is reached and kept safe."""
+    contenders: tuple[Contender, ...]
+    """Who decides, one after another."""
+    folder: Path
+    """Where each episode gets a folder of its own."""
+    episode_s: float
+    """Length of an episode, seconds."""
+    seed: int = 0
+    """Of the first episode."""
+    episodes: int = 1
+    """Episodes of each contender, with seeds ``seed``, ``seed + 1``, ..."""
+    load: LoadCommand | None = None
+    """Sends the load of each episode; None: the cluster has its own."""
+    pause_s: float = 60.0
+    """Time to settle between two episodes, seconds."""
+    tensorboard: bool = False
+    """Whether the numbers are written as curves, too."""
+    forecaster: str | None = None
+    """File of the forecaster of controllers; None: there is none."""
+    policy_forecaster: str | None = None
+    """Forecaster of policies in place of their own; None: their own."""
+
+    def __post_init__(self) -> None:
+        require_whole("seed", self.seed, 0, 2**63 - 1)
+        require_whole("episodes", self.episodes, 1, 10**6)
+        interval_s = base_config(self.settings).cluster.control_interval_s
+        if not interval_s <= self.episode_s <= _LONGEST_S:
+            raise InputError(
+                f"an episode of {self.episode_s:g} s is not possible; it must last one control interval "
+                f"({interval_s:g} s) at least and {_LONGEST_S:g} s at most."
+            )
+        if not 0.0 <= self.pause_s <= _LONGEST_S:
+            raise InputError(f"a pause of {self.pause_s:g} s is not possible; it must be 0 or more.")
+
+    @property
+    def episode_steps(self) -> int:
+        """Control intervals of an episode."""
+        return int(self.episode_s / base_config(self.settings).cluster.control_interval_s + 1e-9)
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of the episodes."""
+        return range(self.seed, self.seed + self.episodes)
+
+    def episode_folder(self, contender: Contender, seed: int) -> Path:
+        """Return the folder of one episode."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", contender.label).strip("-.") or "episode"
+        return self.folder / f"{name}-seed{seed}"
+
+    def check_folders(self) -> None:
+        """Refuse to write over a recording: a real run cannot be repeated.
+
+        Raises:
+            InputError: one of the folders holds a recording, or two contenders would share one.
+        """
+        folders = [self.episode_folder(each, seed) for each in self.contenders for seed in self.seeds]
+        for folder in folders:
+            if (folder / RUN_FILE).exists():
+                raise InputError(f"{folder} holds a recording already; name another folder with --output.")
+            if folders.count(folder) > 1:
+                raise InputError(f"two contenders would write to {folder}; give them other names.")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A contender that is ready to decide."""
+
+    settings: KubernetesSettings
+    """The cluster, as this contender may use it."""
+    planner: Planner | None
+    """Makes the plans; None: there are none."""
+    forecaster: RateForecaster | None
+    """Behind the forecasts; None: there is none."""
+    changes: Mapping[str, Any]
+    """Fields of ``EnvConfig`` that the contender brings along."""
+    run: Callable[[Environment, int, OnFailure], EpisodeRecord]
+    """Runs an episode of a seed; what was recorded until a failure is handed over before that is raised."""
+    beside_forecaster: str | None
+    """Forecaster of the same contender in the simulator, as in ``podgym.eval.runner.Job``."""
+
+
+def base_config(settings: KubernetesSettings) -> EnvConfig:
+    """Return the simulated environment of settings, before anything is read from the cluster.
+
+    Raises:
+        InputError: an unknown environment or service, or a change that it refuses.
+    """
+    if settings.environment not in ENVIRONMENT_IDS:
+        raise unknown_name("environment", settings.environment, ENVIRONMENT_IDS)
+    config = override(scenario_config(ENVIRONMENT_IDS[settings.environment]), settings.changes)
+    known = {service.name: service for service in config.cluster.services}
+    changes: dict[str, Any] = {}
+    for name, target in settings.services.items():
+        if name not in known:
+            raise unknown_name(f"service of {settings.environment}", name, known)
+        service = known[name]
+        low = service.min_replicas if target.min_replicas is None else target.min_replicas
+        high = service.max_replicas if target.max_replicas is None else target.max_replicas
+        first = min(max(service.initial_replicas, low), high)
+        changes[name] = {"min_replicas": low, "max_replicas": high, "initial_replicas": first}
+    return override(config, {"cluster": {"services": changes}})
+
+
+def prepare(plan: LivePlan, contender: Contender) -> Prepared:
+    """Make a contender ready, as far as that is possible without the cluster.
+
+    Raises:
+        InputError: an option, a policy or a forecaster that cannot be used.
+    """
+    changes = {"episode_s": plan.episode_s}
+    if contender.policy is not None:
+        return _prepared_policy(plan, contender, contender.policy, changes)
+    if plan.forecaster == ORACLE:
+        raise _no_oracle(contender.label)
+    controller = make_controller(contender.controller, **contender.options)
+    rates = None if plan.forecaster is None else open_forecaster(plan.forecaster)
+    planner = controller.planner(rates) if isinstance(controller, PlanningController) else None
+
+    def run(env: Environment, seed: int, on_failure: OnFailure) -> EpisodeRecord:
+        return run_episode(
+            env, controller, seed, environment=plan.environment, label=contender.label,
+            controller_options=contender.options, on_failure=on_failure,
+        )  # fmt: skip
+
+    own = plan.settings
+    if contender.controller == ITSELF:  # it decides nothing, so nothing need be written or taken over
+        own = replace(own, mode="shadow", take_over=False)
+    return Prepared(own, planner, rates, changes, run, plan.forecaster)
+
+
+def _prepared_policy(plan: LivePlan, contender: Contender, file: str, changes: Mapping[str, Any]) -> Prepared:
+    policy = load_actor(file)
+    forecaster = plan.policy_forecaster
+    if ORACLE in (forecaster, None if forecaster else policy.description.forecaster):
+        raise _no_oracle(contender.label)
+    around = surroundings(policy, config=base_config(plan.settings), forecaster=forecaster)
+    own = {"action": around.config.action, "observation": around.config.observation}
+    facts = policy_facts(policy, file, forecaster)
+
+    def run(env: Environment, seed: int, on_failure: OnFailure) -> EpisodeRecord:
+        return run_policy(
+            env, policy, seed, environment=plan.environment, label=contender.label,
+            controller_options=facts, on_failure=on_failure,
+        )  # fmt: skip
+
+    return Prepared(plan.settings, around.planner, around.forecaster, {**changes, **own}, run, forecaster)
+
+
+def _no_oracle(label: str) -> InputError:
+    return InputError(
+        f"{label} would need the forecaster 'oracle', but nobody knows the future of a real cluster; take "
+        "another with --forecaster, such as shipped or naive."
+    )
