@@ -16,7 +16,7 @@ from podgym.errors import InputError, unknown_name
 
 COMMANDS = (
     "demo", "train", "evaluate", "report", "paper", "plan", "tune", "forecast", "export", "dataset", "envs",
-    "bench", "conformance",
+    "restore", "calibrate", "bench", "conformance",
 )  # fmt: skip
 """Subcommands, each a module of this package, in the order of the help."""
 
@@ -31,6 +31,9 @@ _EPILOG = """examples:
   podgym train --env podgym/Burst-v0 --algo ppo
   podgym evaluate --protocol quick
   podgym report results/quick
+  podgym evaluate --cluster deploy/podgym.yml --controller cluster hpa
+  podgym restore --cluster deploy/podgym.yml
+  podgym calibrate results/live/hpa-seed0
   podgym paper
   podgym plan --env podgym/Burst-v0 --minute 5
   podgym tune hpa --env podgym/HighLoad-v0 --budget 50000
