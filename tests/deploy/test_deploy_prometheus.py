@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+pytest.importorskip("aiohttp")
+
 from deploy.process_pods import free_port
 
 pytestmark = [

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploy.demo_process import Demo, demo, module_of
-from deploy.process_pods import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.source_tree
 pytest.importorskip("aiohttp")
+
+from deploy.demo_process import Demo, demo, module_of
+from deploy.process_pods import ROOT
+
+pytestmark = pytest.mark.source_tree
 
 LOAD = ROOT / "deploy" / "load"
 

@@ -18,6 +18,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+# Whoever imports this is left out where they are missing.
+pytest.importorskip("prometheus_api_client")
+pytest.importorskip("prometheus_client")
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from podgym.envs.kubernetes.queries import QUERIES

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+pytest.importorskip("kubernetes")
+
 from podgym.envs.cluster import Quota
 from podgym.envs.kubernetes.answers import Access, read_json, status_message, translated
 from podgym.envs.kubernetes.errors import (
