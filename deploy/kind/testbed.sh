@@ -3,10 +3,12 @@
 #
 #   deploy/kind/testbed.sh up [--with-hpa]   make it, or bring it up to date; may be repeated
 #   deploy/kind/testbed.sh status            what is there
+#   deploy/kind/testbed.sh kubectl ...       kubectl with every right, whatever KUBECONFIG says
 #   deploy/kind/testbed.sh down              remove all of it
 #
-# Needs docker, kind (v0.33.0), kubectl and curl. Your own kubeconfig gets the context kind-podgym, which may do
-# everything; podgym's own, with least privilege, is the context podgym-testbed in a file of its own.
+# Needs docker, kind (v0.33.0), kubectl and curl. It keeps two files, and leaves your own kubeconfig alone:
+# testbed.kubeconfig, podgym's account with least privilege, for you to export as KUBECONFIG; and
+# testbed-admin.kubeconfig, which may do everything, for this script alone.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +17,9 @@ cluster=podgym
 image=podgym-demo:0.1.0
 metrics_server=https://github.com/kubernetes-sigs/metrics-server/releases/download/v0.8.1/components.yaml
 kubeconfig=${PODGYM_TESTBED_KUBECONFIG:-${XDG_STATE_HOME:-$HOME/.local/state}/podgym/testbed.kubeconfig}
-admin=(kubectl --context "kind-$cluster")
+# Never $KUBECONFIG: the shell that runs podgym names the file with least privilege there.
+admin_kubeconfig=${kubeconfig%.kubeconfig}-admin.kubeconfig
+admin=(kubectl --kubeconfig "$admin_kubeconfig" --context "kind-$cluster")
 
 say() { printf '== %s\n' "$*"; }
 
@@ -25,7 +29,7 @@ fail() {
 }
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
 need() {
@@ -46,14 +50,21 @@ exists() {
     kind get clusters 2>/dev/null | grep -qx "$cluster"
 }
 
+renew_admin_kubeconfig() {
+    mkdir -p "$(dirname "$admin_kubeconfig")"
+    kind export kubeconfig --name "$cluster" --kubeconfig "$admin_kubeconfig" --quiet ||
+        fail "kind gives no credentials for the cluster $cluster"
+}
+
 make_cluster() {
     if exists; then
         say "cluster $cluster is there"
-        kind export kubeconfig --name "$cluster" >/dev/null 2>&1
+        renew_admin_kubeconfig
         return
     fi
     say "making cluster $cluster (1 control plane, 4 workers; about two minutes)"
-    kind create cluster --config "$here/kind.yaml" --wait 180s
+    mkdir -p "$(dirname "$admin_kubeconfig")"
+    kind create cluster --config "$here/kind.yaml" --kubeconfig "$admin_kubeconfig" --wait 180s
 }
 
 load_image() {
@@ -70,6 +81,24 @@ install_metrics_server() {
     "${admin[@]}" --namespace kube-system patch "$deployment" --type json --patch \
         "[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/args/-\", \"value\": \"$option\"}]" >/dev/null
     "${admin[@]}" --namespace kube-system rollout status "$deployment" --timeout 180s
+}
+
+# What "up --with-hpa" adds to the base. An HPA that stayed would go on scaling. metrics-server may stay: it scales
+# nothing.
+remove_hpa() {
+    "${admin[@]}" --namespace demo delete hpa/web role/podgym-take-over rolebinding/podgym-take-over --ignore-not-found
+}
+
+# kubectl removes a field that it applied once and that is missing now, and a Deployment without "replicas" gets
+# 1. So it must forget that it ever applied them, before the overlay without them comes.
+leave_replicas_alone() {
+    local applied view=(--namespace demo apply view-last-applied deployment/web --output yaml)
+    if ! applied=$("${admin[@]}" "${view[@]}" 2>/dev/null); then # not there yet: begin with those of the base
+        "${admin[@]}" apply --kustomize "$deploy/manifests/base" >/dev/null
+        applied=$("${admin[@]}" "${view[@]}")
+    fi
+    sed '/^  replicas:/d' <<<"$applied" |
+        "${admin[@]}" --namespace demo apply set-last-applied --filename - >/dev/null
 }
 
 apply() {
@@ -150,9 +179,9 @@ up() {
     load_image
     if [ "$overlay" = with-hpa ]; then
         install_metrics_server
+        leave_replicas_alone
     else
-        # An HPA of an earlier "up --with-hpa" would go on scaling.
-        "${admin[@]}" --namespace demo delete hpa web --ignore-not-found 2>/dev/null || true
+        remove_hpa
     fi
     apply "$overlay"
     wait_for_metrics
@@ -164,13 +193,18 @@ Next (the account is good for 24 hours; "up" renews it):
   export KUBECONFIG=$kubeconfig
   podgym evaluate --cluster deploy/podgym.yml --mode shadow --controller hpa --episode-minutes 5 \\
     --load "python deploy/load/run.py --scenario burst --scale 0.1 --latency-s 0.097 \\
-            --url http://localhost:8080 --seed {seed} --output {output}"
+            --url http://localhost:8080 --duration-s {duration_s} --seed {seed} --output {output}"
+
+To stop podgym from anywhere, take its permission ("up" gives it back):
+
+  $0 kubectl -n demo delete rolebinding podgym-act
 END
 }
 
 status() {
     need
     exists || fail "there is no cluster $cluster; make it with: $0 up"
+    renew_admin_kubeconfig
     "${admin[@]}" get nodes --output wide
     "${admin[@]}" --namespace demo get deployments,horizontalpodautoscalers,pods --output wide
     "${admin[@]}" --namespace monitoring get pods
@@ -178,19 +212,25 @@ status() {
     if seen; then say "Prometheus sees the demo"; else say "Prometheus does NOT see the demo"; fi
 }
 
+as_admin() {
+    [ -s "$admin_kubeconfig" ] || fail "there is no $admin_kubeconfig; \"$0 up\" or \"$0 status\" writes it"
+    exec "${admin[@]}" "$@"
+}
+
 down() {
     need
     if exists; then
-        kind delete cluster --name "$cluster"
+        kind delete cluster --name "$cluster" --kubeconfig "$admin_kubeconfig"
     else
         say "there is no cluster $cluster"
     fi
-    rm -f "$kubeconfig"
+    rm -f "$kubeconfig" "$admin_kubeconfig"
 }
 
 case ${1:-} in
     up) shift; up "$@" ;;
     status) status ;;
+    kubectl) shift; as_admin "$@" ;;
     down) down ;;
     -h | --help) usage ;;
     *) usage >&2; exit 2 ;;

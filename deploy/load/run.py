@@ -1,6 +1,6 @@
 """Send an open-loop load to the demo service and record what became of it.
 
-    python deploy/load/run.py --scenario burst --url http://localhost:8080 --output load
+    python deploy/load/run.py --scenario burst --scale 0.1 --url http://localhost:8080 --output load
     python deploy/load/run.py --profile series.csv --url http://localhost:8080 --scale 0.2
 
 Requests arrive as a Poisson process with the rate of the profile, whether or not earlier ones were answered.
@@ -163,6 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
+    if options.duration_s is not None and profile.duration_s < options.duration_s:
+        print(
+            f"run.py: {profile.label} ends after {profile.duration_s:g} s, before the "
+            f"{options.duration_s:g} s of --duration-s.",
+            file=sys.stderr,
+        )
     mean_rps = profile.cumulative()[-1] / profile.duration_s
     print(f"{profile.label}: {profile.duration_s:g} s, {mean_rps:.4g} requests/s on average", flush=True)
     summary = send(options, profile)

@@ -2,11 +2,19 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from podgym.envs.cluster import Quota, ServiceDecision
-from podgym.envs.kubernetes.errors import ConflictError, ForeignChangeError
+from podgym.envs.kubernetes.errors import (
+    AccessDeniedError,
+    ClusterError,
+    ConflictError,
+    ForeignChangeError,
+    TargetGoneError,
+)
 from podgym.envs.kubernetes.guard import (
     GuardMemory,
     Limits,
@@ -17,12 +25,11 @@ from podgym.envs.kubernetes.guard import (
     quota_refusal,
 )
 from podgym.envs.kubernetes.interval import ServiceState
+from podgym.envs.kubernetes.pod_quotas import PodQuotas
 from podgym.envs.kubernetes.readings import DeploymentState
 from podgym.envs.kubernetes.settings import KubernetesSettings
 from podgym.envs.kubernetes.targets import Target
 from podgym.errors import InputError
-
-_SAME = 1e-9
 
 
 class Writer(Protocol):
@@ -105,12 +112,12 @@ class Actuator:
             settings.safety, service.min_replicas, service.max_replicas, interval_s=interval_s
         )
         self._memory = GuardMemory(started_s=started_s)
-        self._pod_quota: Quota | None = None  # what pods are resized to in place
-
-    @property
-    def pod_quota(self) -> Quota | None:
-        """What pods are kept at by resizing them in place; None: at the template's."""
-        return self._pod_quota
+        calls = settings.safety.max_api_calls_per_step
+        self._evictions = max(calls // 6, 1)
+        self.pod_quotas = PodQuotas(api, target.watched.namespace, target.container, max(calls // 3, 1))
+        """Pods that are resized in place."""
+        self.expected: frozenset[int] = frozenset()
+        """``spec.replicas`` that our own writes may have led to; empty: whatever was read last."""
 
     def carry_out(
         self,
@@ -143,43 +150,78 @@ class Actuator:
                 "needs VPA's admission webhook; take a controller that changes the template, or let the "
                 "cluster's VPA decide and only watch it (--controller cluster)."
             )
-        ready = state.replicas_ready if pods_known else None
+        verdict, deployment, written = self._scale(
+            decision.replicas, deployment, state.replicas_ready if pods_known else None, signals, now_s
+        )
+        problems: list[str] = []
+        if written and self._settings.emit_events:
+            self._tried(problems, partial(self._tell, deployment, verdict))
+        now = _as_set(state.quota, deployment.quotas.get(self._target.container))
+        wanted = _wanted_quota(decision, now)
+        refusal = quota_refusal(wanted, now, verdict)
+        quota = guard_quota(wanted, now, verdict) if self._writes else None
+        if quota is not None and not self._tried(problems, partial(self._set_quota, deployment, quota)):
+            quota = None
+        if self._writes and self._in_place:
+            problems += self.pod_quotas.reconcile(state, verdict.quotas)
+        self._evict(decision, verdict, problems)
+        reasons = verdict.reasons if refusal in (None, "quota_not_wanted") else (*verdict.reasons, refusal)
+        return ServiceStep(
+            self._target.name, deployment.replicas, _as_number(decision.replicas), verdict.replicas, written,
+            quota, tuple(filter(None, reasons)), tuple(problems),
+        )  # fmt: skip
+
+    def _scale(
+        self,
+        wanted: int | None,
+        deployment: DeploymentState,
+        ready: int | None,
+        signals: tuple[Signal, ...],
+        now_s: float,
+    ) -> tuple[Verdict, DeploymentState, bool]:
+        """Judge and write the replicas; a conflict is read anew and judged anew."""
         before = self._memory
         for attempt in range(self._settings.safety.max_retries + 1):
             # Remembered even if the write fails: what was wanted counts for the down window.
             verdict, self._memory = guard(
-                [decision.replicas], deployment.replicas, ready, signals, self._limits, before, now_s
+                [wanted], deployment.replicas, ready, signals, self._limits, before, now_s
             )
-            try:
-                written = verdict.change and self._write_replicas(deployment, verdict)
+            if not verdict.change or not self._writes:
                 break
+            # An error may hide a write that was done, so until the next reading either may be true.
+            self.expected = frozenset((deployment.replicas, verdict.replicas))
+            try:
+                self._api.set_replicas(deployment, verdict.replicas)
+                if self._settings.mode == "act":
+                    self.expected = frozenset((verdict.replicas,))
+                return verdict, deployment, True
             except ConflictError:
+                self.expected = frozenset((deployment.replicas,))
                 if attempt == self._settings.safety.max_retries:
                     raise
                 deployment = self._reread(deployment)
-        wanted = _wanted_quota(decision, state.quota)
-        refusal = quota_refusal(wanted, state.quota, verdict)
-        quota = self._write_quota(wanted, state, deployment, verdict)
-        self._evict(decision, verdict)
-        reasons = verdict.reasons if refusal in (None, "quota_not_wanted") else (*verdict.reasons, refusal)
-        return ServiceStep(
-            self._target.name, deployment.replicas, _as_number(decision.replicas), verdict.replicas, written,
-            quota, tuple(filter(None, reasons)),
-        )  # fmt: skip
+        return verdict, deployment, False
 
     @property
     def _writes(self) -> bool:
         return self._settings.mode != "shadow"
 
-    def _write_replicas(self, deployment: DeploymentState, verdict: Verdict) -> bool:
-        if not self._writes:
+    @staticmethod
+    def _tried(problems: list[str], write: Callable[[], None]) -> bool:
+        """Write; note what failed, unless the run cannot go on. The replicas are written already."""
+        try:
+            write()
+        except (AccessDeniedError, TargetGoneError):
+            raise
+        except ClusterError as error:
+            problems.append(str(error))
             return False
-        self._api.set_replicas(deployment, verdict.replicas)
-        if self._settings.emit_events:
-            why = f" ({', '.join(verdict.reasons)})" if verdict.reasons else ""
-            message = f"replicas {deployment.replicas} to {verdict.replicas}{why}"
-            self._api.emit_event(deployment, "Scaled", message)
         return True
+
+    def _tell(self, deployment: DeploymentState, verdict: Verdict) -> None:
+        why = f" ({', '.join(verdict.reasons)})" if verdict.reasons else ""
+        message = f"replicas {deployment.replicas} to {verdict.replicas}{why}"
+        self._api.emit_event(deployment, "Scaled", message)
 
     def _reread(self, deployment: DeploymentState) -> DeploymentState:
         """Read the Deployment again after a conflict; a change of its status alone is no rival."""
@@ -191,38 +233,23 @@ class Actuator:
             )
         return fresh
 
-    def _write_quota(
-        self, wanted: Quota | None, state: ServiceState, deployment: DeploymentState, verdict: Verdict
-    ) -> Quota | None:
-        wanted = guard_quota(wanted, state.quota, verdict)
-        in_place = self._in_place
-        if wanted is not None and self._writes:
-            if in_place:
-                self._pod_quota = wanted
-            else:
-                self._api.set_quota(deployment, self._target.container, wanted)
-        if in_place and self._writes and verdict.quotas != "none":
-            self._resize_pods(state)
-        return wanted if self._writes else None
+    def _set_quota(self, deployment: DeploymentState, quota: Quota) -> None:
+        if not self._in_place:
+            self._api.set_quota(deployment, self._target.container, quota)
+        elif self._settings.mode == "act":
+            self.pod_quotas.wanted = quota
 
     @property
     def _in_place(self) -> bool:
         choice = self._settings.resize
         return choice == "in_place" or (choice == "auto" and self._writes and self._api.can_resize())
 
-    def _resize_pods(self, state: ServiceState) -> None:
-        """Bring pods to the wanted quota, new ones among them; as many as half the step's calls allow."""
-        quota = self._pod_quota
-        if quota is None:
+    def _evict(self, decision: ServiceDecision, verdict: Verdict, problems: list[str]) -> None:
+        """Evict pods, if the data are good and there is a history."""
+        if not self._writes or verdict.quotas != "any":
             return
-        others = [pod for pod in state.alive if pod.start_time_s is not None and not _same(pod.quota, quota)]
-        for pod in others[: max(self._settings.safety.max_api_calls_per_step // 2, 1)]:
-            self._api.resize_pod(self._target.watched.namespace, pod.name, self._target.container, quota)
-
-    def _evict(self, decision: ServiceDecision, verdict: Verdict) -> None:
-        if self._writes and verdict.quotas == "any":  # the data are good and there is a history
-            for pod in decision.evict[: max(self._settings.safety.max_api_calls_per_step // 4, 1)]:
-                self._api.evict_pod(self._target.watched.namespace, pod)
+        for pod in decision.evict[: self._evictions]:
+            self._tried(problems, partial(self._api.evict_pod, self._target.watched.namespace, pod))
 
 
 def _as_number(value: object) -> float | None:
@@ -230,12 +257,24 @@ def _as_number(value: object) -> float | None:
 
 
 def _wanted_quota(decision: ServiceDecision, now: Quota) -> Quota | None:
-    """Return the quota that a decision leads to; None: it changes none."""
+    """Return the quota that a decision leads to; None: it changes none. Limits that are not set stay so."""
     fields = {field.name: getattr(decision, field.name) for field in dataclasses.fields(Quota)}
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {
+        name: value
+        for name, value in fields.items()
+        if value is not None
+        and (name.endswith(("request_cores", "request_bytes")) or getattr(now, name) > 0.0)
+    }
     return dataclasses.replace(now, **given) if given else None
 
 
-def _same(one: Quota, other: Quota) -> bool:
-    pairs = zip(dataclasses.astuple(one), dataclasses.astuple(other), strict=True)
-    return all(math.isclose(a, b, rel_tol=_SAME) or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
+def _as_set(quota: Quota, template: Quota | None) -> Quota:
+    """Return a quota without the limits that the template does not set, so that none is ever written."""
+    if template is None:
+        return quota
+    unset = {
+        name: math.nan
+        for name in ("cpu_limit_cores", "memory_limit_bytes")
+        if not getattr(template, name) > 0.0
+    }
+    return dataclasses.replace(quota, **unset)

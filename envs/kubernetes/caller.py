@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from podgym.envs.kubernetes.answers import Access, ExpiredError, parsed, read_json
 from podgym.envs.kubernetes.connection import Connection
+from podgym.envs.kubernetes.errors import TransientError
 from podgym.envs.kubernetes.objects import Json
 from podgym.envs.kubernetes.retries import CallBudget, call
 from podgym.envs.kubernetes.settings import KubernetesSettings
@@ -19,6 +20,8 @@ Method = Callable[..., Any]
 """A method of the client's typed API, such as ``AppsV1Api.patch_namespaced_deployment``."""
 
 PAGE_ITEMS = 250
+MOST_PAGES = 200
+"""A list that goes on beyond these is no list; some proxies repeat a page for ever."""
 """Items of a list per call."""
 FIELD_MANAGER = "podgym"
 """Whose changes these are, in ``metadata.managedFields``."""
@@ -140,7 +143,7 @@ class Caller:
     ) -> tuple[T, ...]:
         items: list[T] = []
         more: dict[str, object] = {}
-        while True:
+        for _ in range(MOST_PAGES):
             page, token = self.ask(
                 access,
                 method,
@@ -154,3 +157,4 @@ class Caller:
             if not token:
                 return tuple(items)
             more = {"_continue": str(token)}
+        raise TransientError(f"{access}: the list did not end within {MOST_PAGES} pages.")

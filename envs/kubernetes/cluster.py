@@ -98,6 +98,7 @@ class KubernetesCluster:
         self._interval_s = interval_s
         self._custody = Custody(settings, self.targets, api, run_id)
         self._failures = 0
+        self._actuators: list[Actuator] = []
         self.ended_because: str | None = None
         """Why the episode cannot go on; None: it can."""
 
@@ -111,10 +112,7 @@ class KubernetesCluster:
         self._api.end_steps()
         self._custody.take()
         now_s = self._clock.monotonic_s()
-        self._actuators = [
-            Actuator(each, self._settings, self._api, started_s=now_s, interval_s=self._interval_s)
-            for each in self.targets
-        ]
+        self._actuators = self._new_actuators(now_s)
         self._deployments = [self._read_deployment(target) for target in self.targets]
         self._pods = [
             self._api.pods(deployment, target.container)
@@ -154,10 +152,14 @@ class KubernetesCluster:
         now_s = self._clock.monotonic_s()
         epoch_s = self._clock.epoch_s()
         self._before = self.states
-        self._steps = tuple(
-            self._carried_out(index, decision, now_s, epoch_s)
-            for index, decision in enumerate(decisions[: len(self.targets)])
-        )
+        steps: list[ServiceStep] = []
+        for index, decision in enumerate(decisions[: len(self.targets)]):
+            if self.ended_because is not None:  # nothing more is written once the episode is over
+                held = self._deployments[index].replicas
+                steps.append(_held(self.targets[index].name, held, self.ended_because))
+            else:
+                steps.append(self._carried_out(index, decision, now_s, epoch_s))
+        self._steps = tuple(steps)
 
     def advance(self) -> StepLog:
         """Wait for the end of the control interval, and read everything anew.
@@ -191,7 +193,19 @@ class KubernetesCluster:
         Raises:
             ClusterError: something could not be restored; the text says what and how to do it later.
         """
-        return self._custody.release()
+        words = self._custody.release()
+        self._actuators = []  # pods that were resized are as the template says
+        return words
+
+    def _new_actuators(self, now_s: float) -> list[Actuator]:
+        """Begin without history; what pods were resized to in the episode before still holds."""
+        made = [
+            Actuator(each, self._settings, self._api, started_s=now_s, interval_s=self._interval_s)
+            for each in self.targets
+        ]
+        for new, old in zip(made, self._actuators, strict=False):
+            new.pod_quotas.wanted = old.pod_quotas.wanted
+        return made
 
     def _carried_out(
         self, index: int, decision: ServiceDecision, now_s: float, epoch_s: float
@@ -249,15 +263,26 @@ class KubernetesCluster:
     def _refresh_target(self, index: int, target: Target) -> None:
         self._pods_known[index] = False
         deployment = self._read_deployment(target)
-        expected = self._deployments[index].replicas
-        if self._settings.mode == "act" and deployment.replicas != expected:
-            raise ForeignChangeError(
-                f"{target.watched.namespace}/{deployment.name}: someone else set the replicas to "
-                f"{deployment.replicas}; they were left at {expected}."
-            )
+        if self._settings.mode == "act":
+            self._require_ours(index, target, deployment)
+            self._actuators[index].expected = frozenset()
         self._deployments[index] = deployment
         self._pods[index] = self._api.pods(deployment, target.container)
         self._pods_known[index] = True
+
+    def _require_ours(self, index: int, target: Target, deployment: DeploymentState) -> None:
+        """Notice that the Deployment is another one, or that someone else scales or released it."""
+        where = f"{target.watched.namespace}/{deployment.name}"
+        last = self._deployments[index]
+        if deployment.uid != last.uid:
+            raise TargetGoneError(f"{where} was deleted and made again.")
+        if not self._custody.holds(deployment):
+            raise ForeignChangeError(f"{where}: someone else removed or replaced the note of this run.")
+        if deployment.replicas not in (self._actuators[index].expected or (last.replicas,)):
+            raise ForeignChangeError(
+                f"{where}: someone else set the replicas to {deployment.replicas}; they were left at "
+                f"{last.replicas}."
+            )
 
     def _read_deployment(self, target: Target) -> DeploymentState:
         try:
@@ -276,9 +301,8 @@ class KubernetesCluster:
     @staticmethod
     def _quota(target: Target, deployment: DeploymentState, actuator: Actuator) -> Quota:
         """Return what pods are to have; where the template says nothing, what was found counts."""
-        if actuator.pod_quota is not None:
-            return actuator.pod_quota
-        template, found = deployment.quotas.get(target.container), target.service.quota
+        found = target.service.quota
+        template = actuator.pod_quotas.wanted or deployment.quotas.get(target.container)
         if template is None:
             return found
         return Quota(

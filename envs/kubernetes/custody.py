@@ -1,5 +1,6 @@
 """Taking targets into custody for a run, and giving them back as they were found."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -56,20 +57,50 @@ class Custody:
             )
         if self._settings.mode == "shadow":
             return
-        found = [self._found(target) for target in self._targets]
+        for index in sorted(self._foreign & set(self._stopped)):  # theirs now: found anew
+            self._give_back(index)
+            self._forget(index)
+        found = [self._found(index, target) for index, target in enumerate(self._targets)]
         if self._settings.mode != "act":
             return
-        for index, (deployment, owners) in enumerate(found):
-            if index in self._stopped:
-                continue
-            stopped = stopped_state(owners)
-            save(self._api, deployment, stopped, self._run_id)
-            self._stopped[index] = stopped  # from here on it is given back, whatever happens
-            take_over(self._api, owners)
+        taken: list[int] = []
+        try:
+            for index, (deployment, owners) in enumerate(found):
+                if index not in self._stopped:
+                    taken.append(index)
+                    self._take(index, deployment, owners)
+        except BaseException:
+            self._undo(taken)
+            raise
 
-    def _found(self, target: Target) -> tuple[DeploymentState, tuple[Owner, ...]]:
+    def _take(self, index: int, deployment: DeploymentState, owners: tuple[Owner, ...]) -> None:
+        stopped = stopped_state(owners)
+        save(self._api, deployment, stopped, self._run_id)
+        self._stopped[index] = stopped  # from here on it is given back, whatever happens
+        take_over(self._api, owners)
+
+    def _undo(self, taken: Sequence[int]) -> None:
+        """Give back what was taken before something failed; what cannot be stays for ``release``."""
+        for index in taken:
+            if index in self._stopped:
+                with contextlib.suppress(ClusterError, InputError):
+                    self._give_back(index)
+                    self._forget(index)
+
+    def _forget(self, index: int) -> None:
+        del self._stopped[index]
+        self._foreign.discard(index)
+
+    def _found(self, index: int, target: Target) -> tuple[DeploymentState, tuple[Owner, ...]]:
         deployment = self._api.deployment(target.watched.namespace, target.watched.deployment)
-        owners = find_owners(self._api, deployment)
+        ours = {(each.kind, each.name) for each in self._stopped.get(index, ())}
+        owners = tuple(
+            owner for owner in find_owners(self._api, deployment) if (owner.kind, owner.name) not in ours
+        )
+        if owners and index in self._stopped:
+            raise InputError(
+                f"{refusal(deployment, owners)} It appeared after the run began: begin a new one."
+            )
         if owners and not self._settings.take_over:
             raise InputError(refusal(deployment, owners))
         service = target.service
@@ -79,6 +110,14 @@ class Custody:
     def leave(self, index: int) -> None:
         """Leave a target's replicas to whoever changed them; everything else is still given back."""
         self._foreign.add(index)
+
+    def holds(self, deployment: DeploymentState) -> bool:
+        """Return whether a Deployment still carries the note of this run."""
+        try:
+            snapshot = load(deployment)
+        except InputError:
+            return False
+        return snapshot is not None and snapshot.run_id == self._run_id
 
     def release(self) -> tuple[str, ...]:
         """Give back what was taken, if the settings say so; return what was done, in words.
@@ -98,7 +137,7 @@ class Custody:
                     f"--namespace {watched.namespace} --deployment {watched.deployment}"
                 )
             else:
-                del self._stopped[index]
+                self._forget(index)
         if failures:
             raise ClusterError("not restored: " + "; ".join(failures))
         return tuple(words)
@@ -111,8 +150,10 @@ class Custody:
         except TargetGoneError:
             return hand_back(self._api, self._stopped[index])
         snapshot = load(deployment)
-        if snapshot is None or snapshot.run_id != self._run_id:
-            return ()  # someone restored it meanwhile
+        if snapshot is None:  # restored by hand, or deleted and made again: whoever was stopped still is
+            return hand_back(self._api, self._stopped[index])
+        if snapshot.run_id != self._run_id:
+            return ()  # another run has it, and noted who was stopped
         if index in self._foreign:
             snapshot = dataclasses.replace(snapshot, replicas=deployment.replicas)
         return restore(self._api, deployment, snapshot)

@@ -81,6 +81,11 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
             from podgym.envs.kubernetes.opening import open_api
 
             api = open_api(self.settings)
+        if self.settings.metrics.source == "metrics-server" and (planner or forecaster):
+            raise InputError(
+                "metrics-server does not tell the load, which a planner and a forecaster need; configure "
+                "Prometheus (metrics.url), or leave them out."
+            )
         config, targets = resolve(self.settings, api, changes)
         self.config = choose_forecast(_without_oracle(config), forecaster, changes)
         if metrics is None:
@@ -182,6 +187,7 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         if options:
             raise InputError(f"unknown reset option {next(iter(options))!r}; this environment has none.")
         super().reset(seed=seed)
+        self._started = False
         cluster = self.cluster
         cluster.begin()
         week_time_s = _week_time_s(cluster.start_epoch_s)
@@ -203,7 +209,7 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
             InputError: an action outside the space, or no episode was started.
             ClusterError: the run cannot go on; ``close`` restores what was found.
         """
-        self._require_episode()
+        self._require_running()
         wanted, quotas = self._wanted[None].copy(), self._quotas[None].copy()
         self._decoder.decode(action, wanted, quotas, self._live.plan)
         return self._advance(
@@ -217,7 +223,7 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         self, decisions: Sequence[ServiceDecision]
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, float]]:
         """Apply a controller's decisions, one per service, and wait for the end of the control interval."""
-        self._require_episode()
+        self._require_running()
         if len(decisions) != len(self._watched):
             raise InputError(f"got {len(decisions)} decisions; there are {len(self._watched)} services.")
         return self._advance(decisions)
@@ -325,6 +331,11 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
     def _require_episode(self) -> None:
         if not self._started:
             raise InputError("no episode was started; call reset() first.")
+
+    def _require_running(self) -> None:
+        self._require_episode()
+        if self.ended_because is not None:
+            raise InputError(f"the episode is over ({self.ended_because}); call reset() or close().")
 
 
 def _opened(settings: KubernetesSettings | str | Path | None) -> KubernetesSettings:

@@ -62,13 +62,17 @@ class LiveOutlook:
         """
         self._week_time_s = week_time_s
         known = [(time_s, rate) for time_s, rate in history if math.isfinite(rate)]
-        self._times_s = [time_s for time_s, _ in known] or [0.0]
-        self._rates_rps = [max(rate, 0.0) for _, rate in known] or [0.0]
+        self._times_s = [time_s for time_s, _ in known]
+        self._rates_rps = [max(rate, 0.0) for _, rate in known]
         self._middles_s = list(self._times_s)
         self._next_forecast_s = self._next_plan_s = 0.0
         self.problems = ()
-        self._renew_forecast(0.0)
-        self._renew_plan(0.0)
+        self.forecasts[:] = 0.0
+        found = DefaultPlanner().plan(self._config, LoadProfile(np.zeros(2), 1.0, "open", 0.0, ""), 1.0)
+        self.plan[0] = found[0]
+        if self._times_s:
+            self._renew_forecast(0.0)
+            self._renew_plan(0.0)
 
     def add(self, time_s: float, rate_rps: float, middle_s: float) -> None:
         """Note the load that is known at a moment, and renew what is due.
@@ -78,11 +82,17 @@ class LiveOutlook:
             rate_rps: mean over the window of the monitoring; nan: it was not measured.
             middle_s: middle of that window.
         """
-        if math.isfinite(rate_rps) and time_s > self._times_s[-1]:
+        if math.isfinite(rate_rps) and (not self._times_s or time_s > self._times_s[-1]):
             self._times_s.append(time_s)
             self._rates_rps.append(max(rate_rps, 0.0))
-            self._middles_s.append(max(middle_s, self._middles_s[-1]) if math.isfinite(middle_s) else time_s)
+            middle_s = middle_s if math.isfinite(middle_s) else time_s
+            self._middles_s.append(max([middle_s, *self._middles_s[-1:]]))
         self.problems = ()
+        if not self._times_s:  # a load that nobody measured is not a load of nothing
+            self.problems = (
+                "no load was measured yet: the plan is what was found, and there is no forecast",
+            )
+            return
         for due_s, renew in (
             (self._next_forecast_s, self._renew_forecast),
             (self._next_plan_s, self._renew_plan),
@@ -134,9 +144,13 @@ class LiveOutlook:
         return self._profile(duration_s, max(duration_s - duration_s % _STEP_S, _STEP_S), self._middles_s)
 
     def _profile(self, end_s: float, duration_s: float, times_s: list[float]) -> LoadProfile:
+        if not times_s:  # nothing was ever measured; only a record asks then
+            times_s, rates_rps = [0.0], [0.0]
+        else:
+            rates_rps = self._rates_rps
         count = round(duration_s / _STEP_S) + 1
         start_s = end_s - (count - 1) * _STEP_S
-        values = np.interp(start_s + _STEP_S * np.arange(count), times_s, self._rates_rps)
+        values = np.interp(start_s + _STEP_S * np.arange(count), times_s, rates_rps)
         return LoadProfile(
             values, _STEP_S, "open", (self._week_time_s + start_s) % WEEK_S, "load of a live cluster"
         )

@@ -276,6 +276,7 @@ def pod_state(content: Json, container: str) -> PodState:
         oom_killed_s=killed_s,
         oom_ran_s=killed_s - began_s if killed_s is not None and began_s is not None else None,
         unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
+        quota_asked=quota_of(_named(content["spec"]["containers"], container).get("resources")),
     )
 
 

@@ -152,3 +152,6 @@ class PodState:
     """How long it had run by then, seconds."""
     unschedulable: bool = False
     """No node takes it."""
+    quota_asked: Quota | None = None
+    """Requests and limits in the pod's spec, which a resize that is under way or deferred has not reached
+    yet; None: as in ``quota``."""

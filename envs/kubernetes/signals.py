@@ -5,7 +5,7 @@ import math
 
 from podgym.envs.kubernetes.guard import Signal
 from podgym.envs.kubernetes.interval import ServiceState
-from podgym.envs.kubernetes.readings import ServiceReading
+from podgym.envs.kubernetes.readings import PodUsage, ServiceReading
 from podgym.envs.kubernetes.settings import MetricsSettings
 
 _NUMBERS = (
@@ -17,27 +17,47 @@ _NUMBERS = (
 def signals_of(state: ServiceState, settings: MetricsSettings, now_s: float) -> tuple[Signal, ...]:
     """Return the signals behind a decision on a service.
 
-    CPU of its pods always counts; requests count where the source can tell of them.
+    CPU and memory of its pods always count; requests and response times where the source can tell of them.
 
     Args:
         state: the service.
         settings: where its metrics come from.
         now_s: seconds since the Unix epoch.
     """
-    signals = [_cpu(state, settings, now_s)]
+    signals = [_pods(state, settings, now_s)]
     if settings.source == "prometheus":
-        signals.append(_requests(state.reading, settings, now_s))
+        signals += [_requests(state.reading, settings, now_s), _responses(state.reading)]
     return tuple(signals)
 
 
-def _cpu(state: ServiceState, settings: MetricsSettings, now_s: float) -> Signal:
-    usages = state.reading.pods.values()
-    known = [usage.time_s for usage in usages if math.isfinite(usage.cpu_usage_cores)]
+def _pods(state: ServiceState, settings: MetricsSettings, now_s: float) -> Signal:
+    """Judge CPU and memory of the pods: of all that have been ready for as long as a sample may be old."""
+    known = [usage.time_s for usage in state.reading.pods.values() if _finite(usage)]
     if not known:
-        return Signal("cpu", "missing")
+        return Signal("pods", "missing")
     if now_s - max(known) > settings.max_age_s:
-        return Signal("cpu", "stale")
-    return Signal("cpu", "partial" if state.reading.partial else "ok")
+        return Signal("pods", "stale")
+    settled = [
+        pod.name
+        for pod in state.pods
+        if pod.ready and not pod.deleted and now_s - pod.ready_transition_time_s > settings.max_age_s
+    ]
+    fresh = {
+        name
+        for name, usage in state.reading.pods.items()
+        if _finite(usage) and now_s - usage.time_s <= settings.max_age_s
+    }
+    complete = not state.reading.partial and fresh.issuperset(settled)
+    return Signal("pods", "ok" if complete else "partial")
+
+
+def _finite(usage: PodUsage) -> bool:
+    return math.isfinite(usage.cpu_usage_cores) and math.isfinite(usage.memory_usage_bytes)
+
+
+def _responses(reading: ServiceReading) -> Signal:
+    """Judge the response times; nan without a problem is fine: no request ended."""
+    return Signal("responses", "invalid" if "response_time_s" in reading.problems else "ok")
 
 
 def _requests(reading: ServiceReading, settings: MetricsSettings, now_s: float) -> Signal:

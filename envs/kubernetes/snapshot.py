@@ -262,7 +262,8 @@ def _restore_pods(api: SnapshotApi, current: DeploymentState, snapshot: Snapshot
         if container not in current.quotas or not api.can_resize():
             continue
         for pod in api.pods(current, container):
-            if pod.deleted or pod.phase != "Running" or _within(quota, pod.quota):
+            asked = pod.quota if pod.quota_asked is None else pod.quota_asked  # a resize may be under way
+            if pod.deleted or pod.phase != "Running" or _within(quota, asked):
                 continue
             try:
                 api.resize_pod(current.namespace, pod.name, container, quota)

@@ -98,6 +98,8 @@ def _target(service: ServiceConfig, settings: KubernetesSettings, reader: Deploy
         ) from error
     container = _container(service.name, given, found)
     bounded = _bounded(service, given, found)
+    if settings.mode == "act":
+        _refuse_surprise(bounded, given, found)
     quota = _checked_quota(service.name, found, container)
     resolved = dataclasses.replace(
         bounded,
@@ -127,6 +129,20 @@ def _bounded(service: ServiceConfig, given: TargetSettings, found: DeploymentSta
         initial_replicas=min(max(found.replicas, least), most),
         slo_response_time_s=service.slo_response_time_s if slo_s is None else slo_s,
     )
+
+
+def _refuse_surprise(service: ServiceConfig, given: TargetSettings, found: DeploymentState) -> None:
+    """Refuse bounds that nobody chose and that the first step would enforce."""
+    for name, outside in (
+        ("max_replicas", found.replicas > service.max_replicas),
+        ("min_replicas", 0 < found.replicas < service.min_replicas),
+    ):
+        if outside and getattr(given, name) is None:
+            raise InputError(
+                f"services.{service.name}: Deployment {found.name!r} has {found.replicas} replicas, and "
+                f"{name} is {getattr(service, name)}, the simulated environment's, so the first step would "
+                f"scale it; give {name}."
+            )
 
 
 def _container(service: str, given: TargetSettings, found: DeploymentState) -> str:

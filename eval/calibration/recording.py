@@ -1,7 +1,7 @@
 """A recorded run: what happened in every interval, when pods became ready, when samples were taken.
 
-A folder of a live run holds ``live.parquet``, ``run.json``, ``pods.csv`` and ``scrapes.csv``; a parquet file
-of ``podgym evaluate --output`` is a recording too, without the last two.
+The folder of an episode on a cluster holds ``live.parquet``, ``run.json``, ``pods.csv`` and ``scrapes.csv``;
+a parquet file of ``podgym evaluate --output`` is a recording too, without the last two.
 """
 
 import csv
@@ -76,14 +76,17 @@ class Recording:
 
 
 def read_recording(path: str | Path) -> Recording:
-    """Read the folder of a live run, or the parquet file of an episode.
+    """Read the folder of an episode on a cluster, or the parquet file of any episode.
+
+    Args:
+        path: the folder, one that holds a single folder of this kind, or the file.
 
     Raises:
-        InputError: there is no such folder or file, or a file in it cannot be read.
+        InputError: there is no such folder or file, several episodes are in it, or a file cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(_episode_folder(path))
     if not path.is_file():
         raise missing_with_hint(path, (".parquet",))
     return Recording(str(path), read_episode(path))
@@ -118,14 +121,24 @@ def _cell(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.6g}" if abs(value) < 1e5 else f"{value:.3f}"
 
 
-def _read_folder(folder: Path) -> Recording:
-    episode = folder / EPISODE_FILE
-    if not episode.is_file():
+def _episode_folder(folder: Path) -> Path:
+    """Return the folder itself if it is that of an episode, else the only such folder in it."""
+    if (folder / EPISODE_FILE).is_file():
+        return folder
+    inside = sorted(each.parent for each in folder.glob(f"*/{EPISODE_FILE}"))
+    if len(inside) > 1:
+        names = ", ".join(str(each) for each in inside)
+        raise InputError(f"{folder} holds {len(inside)} episodes; name one of them: {names}.")
+    if not inside:
         raise InputError(
-            f"{folder} holds no {EPISODE_FILE}; name the folder of a run on a cluster (podgym evaluate "
+            f"{folder} holds no {EPISODE_FILE}; name the folder of an episode on a cluster (podgym evaluate "
             "--cluster), or a parquet file of podgym evaluate --output."
         )
-    record = read_episode(episode)
+    return inside[0]
+
+
+def _read_folder(folder: Path) -> Recording:
+    record = read_episode(folder / EPISODE_FILE)
     names = record.metadata.service_names
     pods = tuple(
         PodStart(row["service"], row["pod"], _number(row["start_s"]), _number(row["ready_s"]))

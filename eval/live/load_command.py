@@ -1,25 +1,35 @@
 """The command that sends load while an episode runs: a process of its own, started and stopped with it."""
 
+import ctypes
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from podgym.errors import InputError, unknown_name
+from podgym.eval.live.redaction import public_output
+from podgym.files import write_text
 
 PLACEHOLDERS = ("output", "seed", "duration_s")
 """What ``{name}`` in the command may stand for: a folder, the seed and the length of the episode."""
 LOG_FILE = "load.log"
+GROUP_FILE = "load.pgid"
+"""Number of the load's process group, as long as it runs: what is left of it after a ``kill -9``."""
+OUTPUT_FOLDER = "load"
+"""What ``{output}`` stands for, inside the folder of the episode."""
 FINISH_S = 5.0
 """A load of just the length of the episode may end by itself within this time, seconds."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _STOP_S = 10.0
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _LAST_WORDS = 300  # characters
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
 
@@ -47,7 +57,7 @@ class LoadCommand:
         Raises:
             InputError: it cannot be started.
         """
-        output = folder / "load"
+        output = folder / OUTPUT_FOLDER
         output.mkdir(parents=True, exist_ok=True)
         words = self.filled(output, seed, duration_s)
         log = folder / LOG_FILE
@@ -55,11 +65,13 @@ class LoadCommand:
             with log.open("wb") as sink:
                 process = subprocess.Popen(  # a group of its own: its children are stopped with it
                     words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    start_new_session=True, preexec_fn=_end_with_parent(),
                 )  # fmt: skip
         except OSError as error:
             raise InputError(f"the load command {words[0]!r} cannot be started: {error.strerror}.") from error
-        return RunningLoad(process, log)
+        group = folder / GROUP_FILE
+        write_text(group, f"{process.pid}\n")
+        return RunningLoad(process, log, group, words)
 
 
 def parse_load(text: str) -> LoadCommand:
@@ -85,15 +97,21 @@ def parse_load(text: str) -> LoadCommand:
 class RunningLoad:
     """A load that was started."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", log: Path, group: Path, words: Sequence[str]
+    ) -> None:
         """Take charge of a process.
 
         Args:
             process: the leader of a group of its own.
             log: where it prints to.
+            group: file with the number of its group; it goes when the load has gone.
+            words: what was started, for the secrets among them.
         """
         self._process = process
         self._log = log
+        self._group = group
+        self._words = tuple(words)
         self._started_s = time.monotonic()
         self._ended_s: float | None = None
 
@@ -117,6 +135,12 @@ class RunningLoad:
         Args:
             finish_s: how long it may go on to end by itself, seconds.
         """
+        try:
+            return self._stop(finish_s)
+        finally:
+            self._group.unlink(missing_ok=True)
+
+    def _stop(self, finish_s: float) -> str | None:
         ran_out = self.failure()
         if ran_out is not None:
             return ran_out
@@ -151,4 +175,20 @@ class RunningLoad:
             text = self._log.read_bytes()[-4 * _LAST_WORDS :].decode("utf-8", "replace")
         except OSError:
             return "unknown"
-        return " ".join(text.split())[-_LAST_WORDS:] or "none"
+        shown = public_output(text, self._words)
+        return " ".join(shown.split())[-_LAST_WORDS:] or "none"
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what a child does before it becomes the load, so that it ends when this process is killed.
+
+    Linux tells the load alone, not the children that it may have; None: there is no such thing here.
+    """
+    if sys.platform != "linux":
+        return None
+    library, number = ctypes.CDLL(None), int(signal.SIGTERM)
+
+    def ask() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, number)
+
+    return ask

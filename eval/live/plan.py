@@ -1,7 +1,7 @@
 """What a live evaluation is to do, and what each contender needs of the environment."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,13 @@ class LivePlan:
             )
         if not 0.0 <= self.pause_s <= _LONGEST_S:
             raise InputError(f"a pause of {self.pause_s:g} s is not possible; it must be 0 or more.")
+        count = self.episodes * len(self.contenders)
+        if self.settings.mode == "act" and not self.settings.restore and count > 1:
+            raise InputError(
+                f"restore: false goes with a single episode, and these are {count}: the note that the first "
+                "leaves in the cluster keeps the second from beginning. Set restore: true, or run one method "
+                "with --episodes 1 and podgym restore after it."
+            )
 
     @property
     def episode_steps(self) -> int:
@@ -77,6 +84,14 @@ class LivePlan:
     def seeds(self) -> range:
         """Seeds of the episodes."""
         return range(self.seed, self.seed + self.episodes)
+
+    def jobs(self) -> list[tuple[Contender, int]]:
+        """Return who runs with which seed, in order; whoever began comes last with the next seed."""
+        found = []
+        for place, seed in enumerate(self.seeds):
+            first = place % max(len(self.contenders), 1)
+            found += [(each, seed) for each in (*self.contenders[first:], *self.contenders[:first])]
+        return found
 
     def episode_folder(self, contender: Contender, seed: int) -> Path:
         """Return the folder of one episode."""
@@ -95,6 +110,26 @@ class LivePlan:
                 raise InputError(f"{folder} holds a recording already; name another folder with --output.")
             if folders.count(folder) > 1:
                 raise InputError(f"two contenders would write to {folder}; give them other names.")
+
+
+def named_by_mode(contenders: Sequence[Contender], mode: str) -> tuple[Contender, ...]:
+    """Return contenders whose labels say that what they decide has no effect: ``hpa (shadow)``.
+
+    Args:
+        contenders: who decides; the autoscaler in the cluster keeps its name, for it does act.
+        mode: of the settings.
+    """
+    if mode == "act":
+        return tuple(contenders)
+    return tuple(
+        each if each.controller == ITSELF else replace(each, label=f"{each.label}{mode_suffix(mode)}")
+        for each in contenders
+    )
+
+
+def mode_suffix(mode: str) -> str:
+    """Return the end of the label of whoever decides without an effect; empty for ``act``."""
+    return "" if mode == "act" else f" ({mode.replace('_', ' ')})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from podgym.envs.config import EnvConfig
 from podgym.envs.kubernetes.settings import KubernetesSettings
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.eval.episode import EpisodeRecord
-from podgym.eval.live.agreement import Agreement
+from podgym.eval.live.agreement import Agreement, MetricsView
 from podgym.eval.live.plan import RUN_FILE
 from podgym.eval.live.redaction import public_settings, public_words
 from podgym.eval.live.series import write_series
@@ -51,6 +51,11 @@ class Recording:
     agreements: Mapping[str, tuple[Agreement, ...]] = dataclasses.field(default_factory=dict)
     """How far the simulator was off, by how it was run."""
 
+    @property
+    def view(self) -> MetricsView:
+        """What the monitoring showed at the end of an interval."""
+        return MetricsView(self.settings.metrics.window_s, self.notes.age_s)
+
 
 def write_measured(folder: Path, recording: Recording) -> list[Path]:
     """Write what was measured; ``run.json`` comes last, see ``write_run``.
@@ -86,7 +91,7 @@ def write_run(folder: Path, recording: Recording) -> Path:
 def _document(recording: Recording) -> dict[str, Any]:
     record, notes = recording.record, recording.notes
     metadata = asdict(record.metadata)
-    finished = datetime.now(UTC)
+    finished = notes.finished or datetime.now(UTC)
     return {
         "format": FORMAT,
         **{name: metadata[name] for name in ("environment", "workload", "controller", "controller_options",
@@ -105,7 +110,12 @@ def _document(recording: Recording) -> dict[str, Any]:
             {"interval": interval, "text": text} for interval, text in notes.problems[:_MOST_PROBLEMS]
         ],
         "remarks": list(recording.remarks),
-        "load": {"command": public_words(recording.load_words), "profile_sha256": metadata["profile_sha256"]},
+        "load": {
+            "command": public_words(recording.load_words),
+            "profile_sha256": metadata["profile_sha256"],
+            "generator": dict(notes.generator),
+        },
+        "monitoring": asdict(recording.view),
         "simulated": {
             how: [asdict(each) for each in agreements] for how, agreements in recording.agreements.items()
         },

@@ -18,7 +18,7 @@ from podgym.envs.simulator.constants import Provenance
 from podgym.errors import InputError
 from podgym.eval.contenders import TUNED
 from podgym.eval.live import report_tables as tables
-from podgym.eval.live.plan import RUN_FILE
+from podgym.eval.live.plan import RUN_FILE, mode_suffix
 from podgym.eval.live.recording import DECISIONS_FILE, LIVE_FILE
 from podgym.eval.live.report_figures import episode_figure
 from podgym.eval.live.report_files import RESULTS_FILE, LiveResults, RecordedEpisode, read_live
@@ -275,10 +275,12 @@ def _typed(episode: RecordedEpisode, methods: tuple[str, ...]) -> tuple[str, str
     options: Mapping[str, Any] = episode.document["controller_options"]
     if "policy" in options:
         return "--agent", str(options["policy"])
-    if episode.method.endswith(TUNED) and episode.method.removesuffix(TUNED) in methods:
+    suffix = mode_suffix(str(episode.document["mode"]))
+    method = episode.method.removesuffix(suffix)
+    if method.endswith(TUNED) and f"{method.removesuffix(TUNED)}{suffix}" in methods:
         return "--controller", ""  # the plain one brings it along
     given = ",".join(f"{name}={value}" for name, value in options.items())
-    name = episode.method.split(" ")[0]
+    name = method.split(" ")[0]
     return "--controller", f"{name}:{given}" if given else name
 
 

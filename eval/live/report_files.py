@@ -9,6 +9,7 @@ from typing import Any
 
 from podgym.errors import InputError
 from podgym.eval.episode import EpisodeRecord, read_episode
+from podgym.eval.live.agreement import MetricsView
 from podgym.eval.live.plan import RUN_FILE
 from podgym.eval.live.recording import DECISIONS_FILE, FORMAT, LIVE_FILE
 from podgym.eval.live.simulated import ALONE, REPLAYED
@@ -52,6 +53,17 @@ class RecordedEpisode:
     def seed(self) -> int:
         """Seed of the episode."""
         return self.record.metadata.seed
+
+    @property
+    def acted(self) -> bool:
+        """Whether what was decided changed the cluster: not in shadow mode, and not in a dry run."""
+        return str(self.document["mode"]) == "act"
+
+    @property
+    def view(self) -> MetricsView:
+        """What the monitoring showed; recordings without a word of it are compared as they are."""
+        told = self.document.get("monitoring") or {}
+        return MetricsView(float(told.get("window_s") or 0.0), float(told.get("age_s") or 0.0))
 
     @property
     def whole(self) -> bool:

@@ -104,15 +104,21 @@ def _range_words(results: LiveResults) -> str:
 
 
 def agreements(results: LiveResults) -> dict[tuple[str, str], tuple[Agreement, ...]]:
-    """Return how far the simulator was off, by method and how it was run, over all its episodes."""
+    """Return how far the simulator was off, by method and how it was run, over all its episodes.
+
+    By itself it is compared only where the decisions of the method had an effect.
+    """
     found = {}
     for method in results.methods:
         for how in HOWS:
-            pairs = [
-                (each.record, each.simulated[how]) for each in results.of(method) if how in each.simulated
+            known = [
+                each
+                for each in results.of(method)
+                if how in each.simulated and (how == REPLAYED or each.acted)
             ]
-            if pairs:
-                found[method, how] = agreement(pairs)
+            if known:
+                pairs = [(each.record, each.simulated[how]) for each in known]
+                found[method, how] = agreement(pairs, [each.view for each in known])
     return found
 
 
@@ -130,7 +136,8 @@ def agreement_table(results: LiveResults) -> Table:
         for each in found
     )
     note = (
-        "Means over the intervals in which both are known. Bias: predicted minus observed; MAPE: mean of "
+        "Means over the intervals in which both are known; response time and CPU of the simulator through "
+        "the window and the lag of the monitoring. Bias: predicted minus observed; MAPE: mean of "
         "|predicted \u2212 observed| / observed over the intervals."
     )
     return Table("Predicted by the simulator against observed on the cluster", columns, rows, note)

@@ -5,7 +5,8 @@ side, with the loads under which they came about.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +35,17 @@ def verdict(results: LiveResults) -> Verdict:
     """Return what a live evaluation amounts to."""
     methods = results.methods
     first = ITSELF if ITSELF in methods else methods[0]
-    others = [each for each in methods if each != first]
+    others = [each for each in methods if each != first] if _had_effect(first, results) else []
+    others = [each for each in others if _had_effect(each, results)]
     sentences = [_what_ran(results), *(_of_method(each, results) for each in methods[:_IN_FULL])]
     sentences += [_difference(each, first, results) for each in others[: _IN_FULL - 1]]
     if len(methods) > _IN_FULL:
         sentences.append(f"The other {len(methods) - _IN_FULL} methods are in the tables.")
-    sentences += [*_what_it_shows(results), _load_words(results), *_simulator_words(results)]
+    sentences += [
+        *_what_it_shows(results, several=bool(others)),
+        _load_words(results),
+        *_simulator_words(results),
+    ]
     return Verdict(tuple(each for each in sentences if each), tuple(_cautions(results)))
 
 
@@ -49,7 +55,30 @@ def _what_ran(results: LiveResults) -> str:
     length = " to ".join(f"{each:g}" for each in dict.fromkeys((minutes[0], minutes[-1])))
     count = len(results.episodes)
     episodes = "one episode" if count == 1 else f"{count} episodes"
-    return f"{_listed(methods)} ran on {environment}, one after another: {episodes} of {length} minutes."
+    ran = f"{_listed(methods)} ran on {environment}, one after another: {episodes} of {length} minutes."
+    return f"{ran}{_order_words(results)}"
+
+
+def _order_words(results: LiveResults) -> str:
+    """Return in what order the methods ran, which forecasts from the load before may depend on."""
+    if len(results.methods) == 1:
+        return ""
+    orders: dict[tuple[str, ...], list[int]] = {}
+    for seed in sorted({each.seed for each in results.episodes}):
+        own = [each for each in results.episodes if each.seed == seed]
+        by_time = sorted(own, key=lambda each: str(each.document["started"]))
+        orders.setdefault(tuple(each.method for each in by_time), []).append(seed)
+    told = "; ".join(
+        f"{', '.join(order)} (seed {', '.join(map(str, seeds))})" for order, seeds in orders.items()
+    )
+    seen = any(_history_s(each) > 0.0 for each in results.episodes)
+    after = " Who ran later had the load of those before in the history of its forecasts." if seen else ""
+    return f" Their order: {told}.{after}"
+
+
+def _history_s(episode: RecordedEpisode) -> float:
+    metrics = episode.document["settings"].get("metrics") or {}
+    return float(metrics.get("history_s") or 0.0)
 
 
 def _of_method(method: str, results: LiveResults) -> str:
@@ -76,9 +105,13 @@ def _difference(method: str, first: str, results: LiveResults) -> str:
     )
 
 
-def _what_it_shows(results: LiveResults) -> list[str]:
+def _had_effect(method: str, results: LiveResults) -> bool:
+    """Whether the measures of a method are its own: it acted, or it is the autoscaler in the cluster."""
+    return method == ITSELF or all(each.acted for each in results.of(method))
+
+
+def _what_it_shows(results: LiveResults, *, several: bool) -> list[str]:
     counts = {len(results.of(each)) for each in results.methods}
-    several = len(results.methods) > 1
     if max(counts) == 1:
         about = "these differences" if several else "these numbers"
         return [
@@ -147,9 +180,19 @@ def _cautions(results: LiveResults) -> list[str]:
         found.append(
             "The evaluation did not come to its end (no results.json): methods or episodes may be missing."
         )
+    else:
+        found += _failures(results.document["live"])
     found += _mode_cautions(results)
     found += _cautions_of_episodes(results)
     return list(dict.fromkeys(found))
+
+
+def _failures(live: Mapping[str, Any]) -> list[str]:
+    """Return what failed while the rest went on, and what ended all; older results say nothing of it."""
+    texts = [str(each["reason"]) for each in live.get("failures") or ()]
+    aborted = live.get("aborted")
+    found = [f"Failed: {text.rstrip('.')}." for text in texts if text not in str(aborted or "")]
+    return found if not aborted else [f"The evaluation was ended: {str(aborted).rstrip('.')}.", *found]
 
 
 def _mode_cautions(results: LiveResults) -> list[str]:

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
+)
+"""Ctrl-C, the end of a service or a container, and the end of a terminal or an SSH session."""
 
 
 class Stopped(BaseException):
@@ -52,7 +55,8 @@ class StopGate:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        heard = [each for each in SIGNALS if not _hung_up_in_vain(each)]
+        before = {number: signal.signal(number, self._receive) for number in heard}
         try:
             yield
         finally:
@@ -71,8 +75,13 @@ class StopGate:
             raise Stopped
 
 
+def _hung_up_in_vain(number: signal.Signals) -> bool:
+    """Whether this is the end of the terminal, and ``nohup`` has said that it does not matter."""
+    return number.name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
+
+
 def exit_status(number: int) -> int:
-    """Return the exit status of a process that a signal ended, as shells count: 130 or 143."""
+    """Return the exit status of a process that a signal ended, as shells count: 129, 130 or 143."""
     return 128 + number
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from podgym.eval.episode import EpisodeRecord
 from podgym.eval.live.agreement import Agreement, agreement
-from podgym.eval.live.run import LiveEpisode, LiveResult
+from podgym.eval.live.result import LiveEpisode, LiveResult
 from podgym.eval.live.simulated import ALONE, REPLAYED
 from podgym.eval.tables import format_number
 
@@ -52,15 +52,20 @@ def _simulated(episodes: Sequence[LiveEpisode], how: str) -> list[EpisodeRecord]
 
 
 def all_agreements(result: LiveResult, contenders: Sequence["Contender"]) -> Agreements:
-    """Return how far the simulator was off, over all episodes of each contender."""
+    """Return how far the simulator was off, over all episodes of each contender.
+
+    Of a contender whose decisions had no effect only what was in force is compared, not what it would have
+    done by itself.
+    """
     found = {}
     for contender in contenders:
         episodes = result.of(contender)
         for how in _HOWS:
             simulated = _simulated(episodes, how)
-            if simulated:
+            if simulated and (how == REPLAYED or episodes[0].recording.settings.mode == "act"):
                 live = [each.recording.record for each in episodes]
-                found[contender.label, how] = agreement(list(zip(live, simulated, strict=True)))
+                views = [each.recording.view for each in episodes]
+                found[contender.label, how] = agreement(list(zip(live, simulated, strict=True)), views)
     return found
 
 
@@ -107,12 +112,17 @@ def live_document(result: LiveResult, agreements: Agreements) -> dict[str, Any]:
             }
             for episode in result.episodes
         ],
+        "failures": [
+            {"controller": each.contender.label, "seed": each.seed, "reason": each.reason}
+            for each in result.failures
+        ],
+        "aborted": result.aborted,
     }
 
 
 def live_remarks(result: LiveResult) -> list[str]:
     """Return what a reader must know of the episodes: which ended early, came late, or had problems."""
-    remarks = []
+    remarks = [f"no recording of {each.reason}" for each in result.failures if not each.recorded]
     for episode in result.episodes:
         recording, notes = episode.recording, episode.recording.notes
         who = f"{episode.contender.label}, seed {recording.record.metadata.seed}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
 from podgym.envs.config import EnvConfig
-from podgym.envs.kubernetes.errors import ClusterError
+from podgym.envs.kubernetes.errors import AccessDeniedError, ClusterError
 from podgym.envs.simulator.constants import Provenance
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.eval.environment import EpisodeEnd, Step
@@ -63,7 +63,19 @@ class Notes:
     load_failure: str | None = None
     """Why the load failed; None: it did not."""
     started: datetime | None = None
-    """When the episode began."""
+    """When the episode began, with its load under way; None: it did not."""
+    finished: datetime | None = None
+    """When the last interval was over, before anything was given back."""
+    denied: str | None = None
+    """Permission that was missing; None: none was."""
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    """What the generator of the load says of itself: asked, sent, failed, fell_behind; empty: nothing."""
+
+    @property
+    def age_s(self) -> float:
+        """Median age of the newest sample when it was looked at, seconds; 0 where none was seen."""
+        ages_s = [time_s - sample_s for _, time_s, sample_s in self.scrapes if math.isfinite(sample_s)]
+        return max(float(np.median(ages_s)), 0.0) if ages_s else 0.0
 
 
 class DecisionLog:
@@ -165,8 +177,8 @@ class WatchedEnvironment:
         first = self._env.reset(seed=seed)
         self._look()
         self.notes.first = self._seen
-        self.notes.started = datetime.now(UTC)
         self._on_begin()
+        self.notes.started = datetime.now(UTC)
         return first
 
     def step(self, action: Any) -> Step:  # noqa: ANN401  (whatever the environment takes)
@@ -207,6 +219,7 @@ class WatchedEnvironment:
             raise EpisodeEnd(notes.ended_because) from None
         except ClusterError as error:
             notes.ended_because = f"{type(error).__name__}: {error}"
+            notes.denied = str(error) if isinstance(error, AccessDeniedError) else None
             raise EpisodeEnd(notes.ended_because) from error
         notes.load_failure = self._load_failure()
         if notes.load_failure is not None:

@@ -20,19 +20,20 @@ _EPILOG = """\
 examples:
   from a run on a cluster to the constants of a simulator like it:
     podgym evaluate --cluster deploy/podgym.yml --controller hpa --output results/live
-    podgym calibrate results/live
-  judged by another run than the one that was fitted:
-    podgym calibrate results/ramp --validate results/burst --output shop.yml
+    podgym calibrate results/live/hpa-seed0
+  judged by another episode than the one that was fitted:
+    podgym calibrate results/live/hpa-seed0 --validate results/live/hpa-seed1 --output shop.yml
   one service of several:
-    podgym calibrate results/live --service frontend
+    podgym calibrate results/live/hpa-seed0 --service frontend
   an episode of the simulator (no pods.csv and scrapes.csv, so no start-up time and scrape lag):
     podgym calibrate results/high/HighLoad-v0-hpa-seed0.parquet
 
-RUN is the folder of one live run (live.parquet, run.json, pods.csv, scrapes.csv) or the parquet file of an
-episode. A good run climbs slowly to more than the pods can serve at a fixed number of replicas, then scales
-up and down some times: the ramp tells CPU demand, base latency and variation of the work, the scaling tells
-the start-up time. A constant that the run does not tell stays as it was, and the table says why; where the
-run at least gives bounds, and they leave the old value out, it is moved into them.
+RUN is the folder of one episode on a cluster (live.parquet, run.json, pods.csv, scrapes.csv), a folder that
+holds just one of them, or the parquet file of an episode. A good run climbs slowly to more than the pods can
+serve at a fixed number of replicas, then scales up and down some times: the ramp tells CPU demand, base
+latency and variation of the work, the scaling tells the start-up time. A constant that the run does not tell
+stays as it was, and the table says why; where the run at least gives bounds, and they leave the old value
+out, it is moved into them.
 
 The file holds what changed, as a mapping for gym.make(ID, **changes) and for `changes:` in the settings of a
 cluster. Errors are simulated / recorded - 1, of one simulated run on the recorded load with the recorded
@@ -42,7 +43,9 @@ replicas. Exit status: 0, or 2 for bad input, in which case nothing is written."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.epilog = _EPILOG
-    parser.add_argument("run", metavar="RUN", help="folder of a live run, or parquet file of an episode")
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of an episode on a cluster, or parquet file of any episode"
+    )
     parser.add_argument(
         "--service", metavar="NAME", nargs="+", default=[], help="services to fit (default: all)"
     )

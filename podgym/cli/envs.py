@@ -21,6 +21,7 @@ examples:
   podgym envs podgym/Boutique-v0 --json
   podgym envs --cards > environments.md       # all ids, what they share and what is special, as Markdown
   podgym envs podgym/Burst-v0 --cards         # the card of one
+  podgym envs podgym/Kubernetes-v0 --cards    # every key of the settings of a real cluster
 
 Every key of the configuration can be changed: in Python by gym.make(ID, reward={"preset": "paper"}), on the
 command line by podgym evaluate --set reward.preset=paper."""
@@ -65,13 +66,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_cards(args: argparse.Namespace) -> int:
     from podgym.cli.cards import environment_card, environment_page
+    from podgym.cli.cluster_keys import cluster_keys
     from podgym.cli.settings import environment_config
     from podgym.envs.env import AutoscaleEnv
+    from podgym.envs.registration import KUBERNETES_ID
 
     if args.json:
         raise InputError("give --json or --cards, not both.")
     if args.id is None:
         print(environment_page())
+    elif args.id == KUBERNETES_ID:
+        print(cluster_keys())
     else:
         print(environment_card(args.id, AutoscaleEnv(environment_config(args.id))))
     return 0

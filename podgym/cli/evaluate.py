@@ -53,12 +53,13 @@ examples:
     podgym evaluate --protocol quick
     podgym evaluate --protocol families --processes 2 --output results/families --resume
 
-  a real cluster, with Kubernetes' HPA in it and then ours under the same load; `podgym restore` undoes:
+  a real cluster: its own HPA, then ours (take_over: true) under the same load; `podgym restore` undoes:
     podgym evaluate --cluster deploy/podgym.yml --controller cluster hpa --episode-minutes 15 \\
-        --load "python deploy/load/run.py --scenario burst --url http://localhost:8080 --seed {seed}"
+        --load "python deploy/load/run.py --scenario burst --scale 0.1 --latency-s 0.097 \\
+        --url http://localhost:8080 --duration-s {duration_s} --seed {seed} --output {output}"
 
 Response times, percentiles too, are of all requests completed in the episode. Exit status: 0, or 2 for bad
-input, in which case nothing is written; with --cluster also 1, and 130 or 143 after a signal."""
+input, in which case nothing is written; with --cluster also 1, and 129, 130 or 143 after a signal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from podgym.eval.charges import PriceTable
     from podgym.eval.contenders import Contender
     from podgym.eval.live.plan import LivePlan
-    from podgym.eval.live.run import LiveResult
+    from podgym.eval.live.result import LiveResult
     from podgym.eval.live.tables import Agreements
 
 ITSELF = "cluster"
@@ -101,16 +101,12 @@ def run(
         contenders_of: who takes part, given the id of the simulated environment.
 
     Returns:
-        0; 1 if the cluster failed; 128 plus its number after a signal.
+        0; 1 if anything failed after the start; 128 plus its number after a signal.
 
     Raises:
         InputError: options or settings that cannot be used; nothing was changed then.
     """
-    from podgym.cli.progress import counting
-    from podgym.envs.kubernetes.errors import ClusterError
     from podgym.eval.charges import LIST_PRICES, parse_prices
-    from podgym.eval.live.run import LiveRun
-    from podgym.eval.live.stopping import exit_status, signal_name
 
     for name, option in _ONLY_SIMULATED.items():
         if getattr(args, name) != getattr(nothing, name):
@@ -120,30 +116,85 @@ def run(
             )
     prices = parse_prices(args.prices) if args.prices else LIST_PRICES
     plan = _plan(args, contenders_of)
+    result = _result(plan)
+    if result is None:
+        return _FAILED
+    _tell_failures(plan, result)
+    if result.stopped is not None:
+        return _tell_stopped(plan, result, result.stopped, args.cluster)
+    if result.episodes:
+        _show_and_write(plan, result, prices, as_json=args.json)
+    return _FAILED if result.failures or result.aborted is not None else 0
+
+
+def _result(plan: "LivePlan") -> "LiveResult | None":
+    """Run the episodes; None: that failed, and it was said why.
+
+    Raises:
+        InputError: what was typed or set cannot be used; nothing was begun.
+    """
+    from podgym.cli.progress import counting
+    from podgym.envs.kubernetes.errors import ClusterError
+    from podgym.eval.live.run import LiveRun
+
+    live = None
     try:
         with counting(plan.environment) as report:
-            result = LiveRun(plan, on_interval=_telling(plan, report)).run()
-    except ClusterError as error:
-        print(f"podgym: error: {' '.join(str(error).split())}{_kept(plan)}", file=sys.stderr)
-        return _FAILED
-    except InputError as error:
-        raise InputError(f"{error}{_kept(plan)}") from error
-    if result.stopped is not None:
-        print(
-            f"podgym: stopped by {signal_name(result.stopped)}; {len(result.episodes)} episodes are recorded "
-            f"in {plan.folder}; the cluster was given back.{_next_words(plan) if result.episodes else ''}",
-            file=sys.stderr,
-        )
-        return exit_status(result.stopped)
-    _show_and_write(plan, result, prices, as_json=args.json)
-    return 0
+            live = LiveRun(plan, on_interval=_telling(plan, report))
+            return live.run()
+    except (ClusterError, InputError) as error:
+        if isinstance(error, InputError) and (live is None or not live.started):
+            raise
+        _tell_error(f"{error}{_kept(plan)}")
+        return None
+
+
+def _tell_stopped(plan: "LivePlan", result: "LiveResult", number: int, file: str) -> int:
+    """Say that a signal ended the evaluation, and what became of the cluster; return the exit status."""
+    from podgym.eval.live.stopping import exit_status, signal_name
+
+    given_back = "" if result.aborted is not None else f"; {_given_back(plan.settings, file)}"
+    print(
+        f"podgym: stopped by {signal_name(number)}; {len(result.episodes)} episodes are recorded "
+        f"in {plan.folder}{given_back}.{_next_words(plan) if result.episodes else ''}",
+        file=sys.stderr,
+    )
+    return exit_status(number) if result.aborted is None else _FAILED
+
+
+def _tell_error(text: str) -> None:
+    print(f"podgym: error: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _tell_failures(plan: "LivePlan", result: "LiveResult") -> None:
+    """Say what failed, and what it means for the rest."""
+    aborted = result.aborted or ""
+    texts = [each.reason for each in result.failures if each.reason not in aborted]
+    for text in dict.fromkeys(texts):
+        _tell_error(text)
+    if aborted:
+        rest = len(plan.jobs()) - len(result.episodes) - sum(not each.recorded for each in result.failures)
+        not_run = f" Episodes that were not run: {rest}." if rest > 0 else ""
+        _tell_error(f"{aborted.rstrip('.')}.{not_run}{_kept(plan)}")
+
+
+def _given_back(settings: "KubernetesSettings", file: str) -> str:
+    """Return what became of the cluster when a signal ended the evaluation in good order."""
+    if settings.mode != "act":
+        return "nothing was changed in the cluster"
+    if settings.restore:
+        return "the cluster was given back"
+    return (
+        "the cluster was left as it is (restore: false); podgym restore --cluster "
+        f"{shlex.quote(str(file))} gives it back"
+    )
 
 
 def _plan(args: argparse.Namespace, contenders_of: Callable[[str], tuple["Contender", ...]]) -> "LivePlan":
     from podgym.envs.kubernetes.settings import read_settings
     from podgym.eval.forecast_choice import default_forecaster, forecaster_file
     from podgym.eval.live.load_command import parse_load
-    from podgym.eval.live.plan import LivePlan, base_config
+    from podgym.eval.live.plan import LivePlan, base_config, named_by_mode
     from podgym.files import usable_folder
 
     settings = _with_mode(read_settings(args.cluster), args.mode)
@@ -155,7 +206,7 @@ def _plan(args: argparse.Namespace, contenders_of: Callable[[str], tuple["Conten
     return LivePlan(
         environment=f"cluster {Path(args.cluster).stem}",
         settings=settings,
-        contenders=contenders,
+        contenders=named_by_mode(contenders, settings.mode),
         folder=usable_folder(args.output or _default_folder()),
         episode_s=60.0 * minutes,
         seed=args.seed,
@@ -199,7 +250,7 @@ def _show_and_write(plan: "LivePlan", result: "LiveResult", prices: "PriceTable"
     agreements = all_agreements(result, plan.contenders)
     config = result.episodes[0].recording.config
     document = result_document(summaries, [group[0] for group in groups], {plan.environment: config}, prices)
-    remarks = [_mode_words(plan.settings.mode), *live_remarks(result)]
+    remarks = [*_mode_words(plan), *live_remarks(result)]
     document["remarks"] = remarks
     document["live"] = live_document(result, agreements)
     written = write_episodes(plan.folder, groups)
@@ -235,12 +286,19 @@ def _next_words(plan: "LivePlan") -> str:
     return f" A page of them: {_report_command(plan)}"
 
 
-def _mode_words(mode: str) -> str:
-    return {
+def _mode_words(plan: "LivePlan") -> list[str]:
+    mode = plan.settings.mode
+    words = {
         "act": "Rows without 'replayed' or 'simulated' were measured on the cluster.",
         "dry_run": "Dry run: decisions were checked by the API server, and nothing was kept.",
         "shadow": "Shadow mode: decisions were logged, and nothing was written.",
     }[mode]
+    silent = [each.label for each in plan.contenders if each.controller != ITSELF]
+    if mode == "act" or not silent:
+        return [words]
+    rows = f"{'The row of' if len(silent) == 1 else 'The rows of'} {', '.join(silent)}"
+    verb = "is" if len(silent) == 1 else "are"
+    return [words, f"{rows} {verb} of whoever scaled the cluster meanwhile, not of a method."]
 
 
 def _print_agreements(agreements: "Agreements") -> None:

@@ -28,6 +28,10 @@ A run notes replicas, quotas and whatever managed them in the annotation podgym.
 anything, and takes the note away when it has restored them. As long as the note is there, nothing else is
 needed to undo the run. Do not restore under a run that is still going: it would yield and stop.
 
+On Linux the load of a run that was killed ends with it; children of the load may be left. Its process group
+is in load.pgid in the folder of the episode, and this stops it:
+    kill -- -$(cat results/live/hpa-seed0/load.pgid)
+
 Exit status: 0, also when there was nothing to do; 1 if something could not be restored, and the note stays; 2
 for bad input."""
 

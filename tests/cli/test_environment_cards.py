@@ -89,6 +89,11 @@ def test_two_forms_at_once_are_refused(capsys):
     assert "give --json or --cards, not both" in capsys.readouterr().err
 
 
+def test_a_real_cluster_has_no_card_but_keys(capsys):
+    assert main(["envs", "podgym/Kubernetes-v0", "--cards"]) == 0
+    assert capsys.readouterr().out.startswith("| key | default | meaning |\n")
+
+
 def test_pieces_of_markdown():
     assert markdown_table(("a", "b"), [("1 | 2", "3")]) == "| a | b |\n| --- | --- |\n| 1 \\| 2 | 3 |"
     assert join_names(["a"]) == "`a`"

@@ -82,7 +82,11 @@ def test_one_table_report_and_files_as_in_simulation(evaluate, cluster, tmp_path
     errors = document["live"]["predicted_against_observed"]
     replayed = [each for each in errors if each["simulator"] == "replayed"]
     assert {each["quantity"] for each in replayed} == {"replicas_ready", "response_time_s", "cpu_utilisation"}
-    assert max(each["mean_absolute_percentage_error"] for each in replayed) < 1e-6
+    ready = next(each for each in replayed if each["quantity"] == "replicas_ready")
+    assert ready["mean_absolute_percentage_error"] < 1e-6
+    means = [row["mean"] for row in document["results"][:2]]  # the world is the one that is believed in
+    for name in ("response_time_mean_s", "slo_violation_ratio", "core_hours", "cpu_utilisation"):
+        assert means[1][name] == pytest.approx(means[0][name], rel=1e-6)
     assert document["live"]["recordings"][0]["intervals"] == 20
     assert str(folder / "hpa-seed7") in out
     assert out.endswith(f"next: podgym report {folder}\n")
@@ -104,16 +108,22 @@ def test_a_controller_that_fails_leaves_a_recording_and_says_what_to_do(evaluate
         "        from podgym.baselines import make_controller\n"
         "        return make_controller('static').decide(observation)\n"
     )
-    assert evaluate("--controller", f"{own}:Mine") == 2
-    error = capsys.readouterr().err
+    assert evaluate("--controller", f"{own}:Mine", "static") == 1
+    captured = capsys.readouterr()
     folder = tmp_path / "out"
-    assert error.count("\n") == 1
-    assert "failed in interval 7 of seed 0: ZeroDivisionError" in error
-    assert f"Recorded until then: 1 episodes in {folder}. A page of them: podgym report {folder}" in error
-    assert [each.closed for each in cluster.opened] == [1]
+    assert captured.err.count("\n") == 1
+    assert "failed in interval 7 of seed 0: ZeroDivisionError" in captured.err
+    assert "Mine, seed 0 ended after 6 of 20 intervals" in captured.out
+    assert [each.closed for each in cluster.opened] == [1, 1]
+    document = json.loads((folder / "results.json").read_text())
+    episodes = {each["controller"]: each["duration_s"] for each in document["results"]}
+    assert (episodes["Mine"], episodes["static"]) == (90.0, 300.0)
+    assert [each["controller"] for each in document["live"]["failures"]] == ["Mine"]
     assert main(["report", str(folder)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "seed 0: ended after 6 of 20 intervals: " in out
+    assert "- Failed: Mine failed in interval 7 of seed 0" in out
+    assert "Their order: Mine, static (seed 0)." in out
     assert "ZeroDivisionError" in out
 
 
@@ -144,6 +154,62 @@ def test_the_mode_and_the_length_reach_the_cluster(evaluate, cluster, no_figure,
     assert cluster.settings[0].mode == "shadow"
     assert cluster.changes[0]["episode_s"] == 300.0
     assert "Shadow mode: decisions were logged, and nothing was written." in capsys.readouterr().out
+
+
+def test_in_shadow_mode_the_row_is_nobodys_merit(evaluate, cluster, no_figure, tmp_path, capsys):
+    cluster.options["foreign"] = [5]
+    assert evaluate("--controller", "cluster", "hpa", "--mode", "shadow") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "The row of hpa (shadow) is of whoever scaled the cluster meanwhile, not of a method." in out
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {each["controller"] for each in document["results"]} == {
+        "cluster", "cluster replayed", "hpa (shadow)", "hpa (shadow) replayed", "hpa (shadow) simulated"
+    }  # fmt: skip
+    predicted = document["live"]["predicted_against_observed"]
+    assert {each["simulator"] for each in predicted} == {"replayed"}
+    assert (tmp_path / "out" / "hpa-shadow-seed0").is_dir()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "against cluster" not in out
+    assert "hpa (shadow) decided and wrote nothing (shadow mode)" in out
+    assert "--controller cluster hpa " in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_cluster_that_is_not_given_back_is_status_1_with_what_there_is(
+    evaluate, cluster, no_figure, monkeypatch, tmp_path, capsys
+):
+    def stuck(self):
+        raise RuntimeError("mine")
+
+    monkeypatch.setattr("oracles.simulated_live.SimulatedLive.close", stuck)
+    assert evaluate("--controller", "hpa", "static") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert (
+        "not restored: RuntimeError: mine; podgym restore does it. Episodes that were not run: 1."
+        in captured.err
+    )
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert document["live"]["aborted"].startswith("not restored")
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert "- The evaluation was ended: not restored" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({}, "; the cluster was given back."), ({"mode": "shadow"}, "; nothing was changed in the cluster."),
+     ({"restore": False}, "; the cluster was left as it is (restore: false); podgym restore --cluster ")],
+)  # fmt: skip
+def test_after_a_signal_it_says_what_became_of_the_cluster(
+    changes, words, evaluate, cluster, settings_file, capsys
+):
+    with open(settings_file, "a") as file:
+        file.write(yaml.safe_dump(changes) if changes else "")
+    cluster.options["raises"] = (8, raising(signal.SIGHUP))
+    assert evaluate("--controller", "hpa") == 129
+    error = capsys.readouterr().err
+    assert words in error
+    assert ("given back" in error) == (not changes)
 
 
 def test_the_autoscaler_in_the_cluster_and_ours_side_by_side(evaluate, cluster, no_figure, capsys):

@@ -267,6 +267,12 @@ def test_node_ports_settings_and_kind_agree(objects: list[Object], settings: Kub
     assert settings.metrics.url == f"http://localhost:{ports[prometheus['nodePort']]['hostPort']}"
 
 
+def test_the_window_holds_four_values_of_cadvisor(settings: KubernetesSettings) -> None:
+    slowest_s = 15.0  # cAdvisor renews the CPU of a container every 10 to 15 s
+    assert settings.metrics.window_s >= 4.0 * slowest_s
+    assert settings.metrics.max_age_s >= settings.metrics.window_s + slowest_s
+
+
 def test_settings_name_the_deployment_and_its_image_is_the_one_that_is_built(
     objects: list[Object], settings: KubernetesSettings
 ) -> None:

@@ -6,19 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("kmock")
 pytest.importorskip("aiohttp")
-pytest.importorskip("locust")
 
 from deploy.process_kubelet import ProcessCluster
 
 pytestmark = [
     pytest.mark.source_tree,
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="there is no prometheus on the PATH"),
+    # Not imported: it would patch the standard library.
+    pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed"),
 ]
 
 INTERVAL_S = 1.0

@@ -224,6 +224,18 @@ def test_a_generator_that_is_too_slow_says_so(
     assert record.summary()["sent"] == 1000 * sent_share
 
 
+@pytest.mark.parametrize(("duration_s", "early"), [("900", False), ("1200", True)])
+def test_a_scenario_that_ends_before_the_duration_asked_for_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], duration_s: str, early: bool
+) -> None:
+    run = module_of("load", "run")
+    nothing = dict.fromkeys(("asked", "sent", "completed", "failed"), 0)
+    summary = {**nothing, "response_time": {"mean_s": 0.0, "p95_s": 0.0}, "fell_behind": False}
+    monkeypatch.setattr(run, "send", lambda options, profile: summary)
+    assert run.main(["--scenario", "burst", "--duration-s", duration_s, "--url", "http://localhost"]) == 0
+    assert ("ends after 900 s, before the 1200 s of --duration-s" in capsys.readouterr().err) is early
+
+
 # Real load.
 
 

@@ -66,6 +66,9 @@ class SimulatedBackend:
         self.broken_metrics: dict[str, str] = {}
         """Fields that the monitoring cannot tell, and why."""
         self.extra_age_s = 0.0
+        self.past: tuple[tuple[float, float], ...] = ()
+        """What ``history`` tells."""
+        self.uid = "uid-1"
 
     def _pass(self, duration_s: float) -> None:
         for _ in range(round(duration_s / self.interval_s)):
@@ -89,7 +92,7 @@ class SimulatedBackend:
         self._called("deployment")
         view = self._view(name)
         return DeploymentState(
-            namespace, name, "uid-1", str(self.version), 1, view.replicas_wanted, view.replicas,
+            namespace, name, self.uid, str(self.version), 1, view.replicas_wanted, view.replicas,
             view.replicas_ready, f"app={name}", {"app": name}, {"main": view.quota}, dict(self.annotations),
         )  # fmt: skip
 
@@ -140,6 +143,7 @@ class SimulatedBackend:
         self.writes.append(("evict", pod))
 
     def emit_event(self, deployment: DeploymentState, reason: str, message: str) -> None:
+        self._called("emit_event")
         self.writes.append(("event", message))
 
     def annotate(
@@ -214,7 +218,7 @@ class SimulatedBackend:
     def history(
         self, service: WatchedService, duration_s: float, step_s: float
     ) -> tuple[tuple[float, float], ...]:
-        return ()
+        return self.past
 
     @property
     def replicas(self) -> int:

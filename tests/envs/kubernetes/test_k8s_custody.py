@@ -107,6 +107,41 @@ def test_a_target_of_someone_else_keeps_its_replicas(api_for, server):
     assert "podgym.dev/before" not in (server.deployment()["metadata"].get("annotations") or {})
 
 
+def test_a_target_made_again_still_gives_back_who_was_stopped(api_for, server):
+    put_hpa(server)
+    before = server.get(HPAS, "demo", "web")["spec"]
+    api = api_for(take_over=True)
+    custody = taken(api)
+    api.annotate(api.deployment("demo", "web"), {"podgym.dev/before": None})
+    assert custody.release()
+    assert server.get(HPAS, "demo", "web")["spec"] == before
+
+
+def test_an_autoscaler_that_appears_after_the_run_began_is_refused(api_for, server):
+    custody = taken(api_for(take_over=True))
+    put_hpa(server)
+    with pytest.raises(InputError, match="appeared after the run began"):
+        custody.take()
+
+
+def test_what_is_stopped_by_this_run_is_no_stranger(api_for, server):
+    put_hpa(server)
+    custody = taken(api_for(take_over=True))
+    count = len(server.writes)
+    custody.take()
+    assert len(server.writes) == count
+
+
+def test_a_take_that_fails_leaves_nothing_behind(api_for, server):
+    put_hpa(server)
+    before = server.get(HPAS, "demo", "web")["spec"]
+    server.fail("PATCH", "/horizontalpodautoscalers/web", 500, times=1)
+    with pytest.raises(ClusterError):
+        taken(api_for(take_over=True, safety={"max_retries": 0}))
+    assert server.get(HPAS, "demo", "web")["spec"] == before
+    assert "podgym.dev/before" not in (server.deployment()["metadata"].get("annotations") or {})
+
+
 def test_what_someone_restored_meanwhile_is_left_alone(api_for, server):
     api = api_for()
     custody = taken(api)

@@ -188,7 +188,7 @@ def test_forecasts_and_plans_are_renewed_from_the_load_so_far():
     assert all(profile.duration_s % 60.0 == 0.0 for profile in recorder.seen)
     plan = env.observe().services[0].plan
     assert plan is not None
-    assert plan.replicas == 7  # the plan of ten minutes after the first
+    assert plan.replicas == 6  # nine minutes of load were measured: the plan of five minutes after the first
 
 
 def test_a_forecaster_that_fails_leaves_the_former_forecast():
@@ -227,7 +227,12 @@ def test_quotas_change_unless_that_is_forbidden(allowed):
 
 def test_the_first_action_can_step_from_the_plan():
     recorder = Recorder()
-    env, backend, _ = made(planner=recorder, config={"action": {"first_action": "plan", "quotas": False}})
+    env, backend, _ = made(
+        planner=recorder,
+        config={"action": {"first_action": "plan", "quotas": False}},
+        metrics={"url": "http://nowhere", "history_s": 600.0},
+    )
+    backend.past = ((START_EPOCH_S - 30.0, 90.0),)
     env.reset(seed=3)
     plan = env.observe().services[0].plan
     assert plan is not None
@@ -251,3 +256,22 @@ def test_admission_needs_the_webhook():
     env.reset(seed=3)
     with pytest.raises(InputError, match="admission webhook"):
         env.step_decisions([ServiceDecision(admission=env.observe().services[0].quota)])
+
+
+def test_a_load_that_nobody_measured_is_not_a_load_of_nothing():
+    recorder = Recorder()
+    env, backend, _ = made(planner=recorder, forecaster=recorder)
+    backend.broken_metrics = {"request_rate_rps": "no data"}
+    env.reset(seed=3)
+    for _ in range(25):
+        env.step(env._decoder.null_action)
+    assert recorder.seen == []
+    plan = env.observe().services[0].plan
+    assert plan is not None
+    assert plan.replicas == 8  # what was found
+    assert any("no load was measured" in problem for problem in env.problems)
+
+
+def test_a_planner_needs_a_source_that_tells_the_load():
+    with pytest.raises(InputError, match="metrics-server does not tell the load"):
+        made(planner=Recorder(), metrics={"source": "metrics-server"})

@@ -12,6 +12,7 @@ from podgym.envs.kubernetes.errors import (
     TargetGoneError,
     TransientError,
 )
+from podgym.errors import InputError
 
 
 def test_p13_nothing_changes_while_nothing_can_be_measured():
@@ -188,3 +189,93 @@ def test_what_cannot_be_read_keeps_its_last_value():
     backend.broken_metrics = {"request_rate_rps": "empty result"}
     env.step_decisions([ServiceDecision()])
     assert env.observe().services[0].request_rate_rps == before > 0.0
+
+
+def warmed(**options):
+    env, backend, clock = made(**options)
+    env.reset(seed=3)
+    for _ in range(6):
+        env.step_decisions([ServiceDecision()])
+    return env, backend, clock
+
+
+def test_what_fails_after_the_replicas_were_written_is_a_problem_and_no_rival():
+    env, backend, _ = warmed(emit_events=True)
+    backend.fail["emit_event"] = [TransientError("500 for the event")]
+    *_, truncated, _ = env.step_decisions([ServiceDecision(replicas=11)])
+    assert not truncated
+    assert env.log.services[0].written
+    assert any("500 for the event" in problem for problem in env.problems)
+    env.step_decisions([ServiceDecision()])
+    assert env.ended_because is None
+    env.close()
+    assert backend.replicas == 8
+
+
+def test_a_write_whose_answer_was_lost_is_no_rival():
+    env, backend, _ = warmed()
+    original = backend.set_replicas
+
+    def lost(deployment, replicas):
+        original(deployment, replicas)
+        raise TransientError("no answer")
+
+    backend.set_replicas = lost
+    *_, truncated, _ = env.step_decisions([ServiceDecision(replicas=11)])
+    backend.set_replicas = original
+    assert not truncated
+    assert backend.replicas == 11
+    backend.foreign_scale(8)  # from here on only what was read last is ours
+    *_, truncated, _ = env.step_decisions([ServiceDecision()])
+    assert truncated
+
+
+def test_nothing_is_written_once_the_episode_is_over():
+    env, backend, _ = warmed()
+    backend.foreign_scale(14)
+    env.step_decisions([ServiceDecision()])
+    with pytest.raises(InputError, match="the episode is over"):
+        env.step_decisions([ServiceDecision(replicas=3)])
+    with pytest.raises(InputError, match="the episode is over"):
+        env.step(env._decoder.null_action)
+    assert backend.replicas == 14
+
+
+def test_the_next_episode_takes_what_the_rival_left_as_found():
+    env, backend, _ = warmed()
+    backend.foreign_scale(14)
+    env.step_decisions([ServiceDecision()])
+    env.reset(seed=3)
+    for _ in range(6):
+        env.step_decisions([ServiceDecision()])
+    env.step_decisions([ServiceDecision(replicas=20)])
+    assert backend.replicas == 20
+    env.close()
+    assert backend.replicas == 14
+
+
+def test_a_deployment_made_again_is_another_one():
+    env, backend, _ = warmed()
+    backend.uid = "uid-2"
+    *_, truncated, _ = env.step_decisions([ServiceDecision(replicas=11)])
+    assert truncated
+    assert "made again" in str(env.ended_because)
+
+
+def test_a_run_whose_note_was_removed_stops_acting():
+    env, backend, _ = warmed()
+    backend.annotations.clear()  # podgym restore, from another shell
+    *_, truncated, _ = env.step_decisions([ServiceDecision()])
+    assert truncated
+    assert "note" in str(env.ended_because)
+    env.close()
+    assert backend.replicas == 8
+
+
+def test_a_reset_that_fails_leaves_no_episode():
+    env, backend, _ = warmed()
+    backend.fail["deployment"] = [TransientError("503")] * 10
+    with pytest.raises(TransientError):
+        env.reset(seed=3)
+    with pytest.raises(InputError, match="call reset"):
+        env.step_decisions([ServiceDecision()])

@@ -71,18 +71,36 @@ def signals(reading, now_s=110.0, source="prometheus"):
 
 
 def test_signals():
-    assert signals(READING) == {"cpu": "ok", "requests": "ok"}
-    assert signals(READING, now_s=161.0) == {"cpu": "stale", "requests": "stale"}
-    assert signals(dataclasses.replace(READING, partial=True)) == {"cpu": "partial", "requests": "partial"}
-    assert signals(dataclasses.replace(READING, pods={}))["cpu"] == "missing"
+    assert signals(READING) == {"pods": "ok", "requests": "ok", "responses": "ok"}
+    assert signals(READING, now_s=161.0) == {"pods": "stale", "requests": "stale", "responses": "ok"}
+    partial = dataclasses.replace(READING, partial=True)
+    assert signals(partial) == {"pods": "partial", "requests": "partial", "responses": "ok"}
+    assert signals(dataclasses.replace(READING, pods={}))["pods"] == "missing"
     broken = dataclasses.replace(READING, problems={"request_rate_rps": "no data"})
     assert signals(broken)["requests"] == "invalid"
     assert signals(dataclasses.replace(READING, request_rate_rps=math.nan))["requests"] == "missing"
-    unknown = {"a": PodUsage(math.nan, 1.0, 109.0, 30.0)}
-    assert signals(dataclasses.replace(READING, pods=unknown))["cpu"] == "missing"
-    old = {"a": PodUsage(0.1, 1.0, 20.0, 30.0)}
-    assert signals(dataclasses.replace(READING, pods=old)) == {"cpu": "stale", "requests": "ok"}
-    assert signals(ServiceReading(pods=READING.pods), source="metrics-server") == {"cpu": "ok"}
+    silent = dataclasses.replace(READING, problems={"response_time_s": "no data"})
+    assert signals(silent)["responses"] == "invalid"
+    idle = dataclasses.replace(READING, response_time_s=math.nan)  # no request ended
+    assert signals(idle)["responses"] == "ok"
+    assert signals(ServiceReading(pods=READING.pods), source="metrics-server") == {"pods": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "state"),
+    [
+        ({"a": PodUsage(math.nan, 1.0, 109.0, 30.0)}, "missing"),
+        ({"a": PodUsage(0.1, math.nan, 109.0, 30.0)}, "missing"),
+        ({"a": PodUsage(0.1, 1.0, 20.0, 30.0)}, "stale"),
+        ({"b": PodUsage(0.1, 1.0, 109.0, 30.0)}, "partial"),  # a has been ready for long, and is not seen
+        ({"a": PodUsage(0.1, 1.0, 20.0, 30.0), "b": PodUsage(0.1, 1.0, 109.0, 30.0)}, "partial"),
+        ({"a": PodUsage(0.1, 1.0, 109.0, 30.0)}, "ok"),  # c became ready a moment ago
+    ],
+)
+def test_every_pod_that_is_ready_for_long_must_be_seen(usage, state):
+    pods = (pod("a"), dataclasses.replace(pod("c"), ready_transition_time_s=100.0))
+    seen = ServiceState(3, QUOTA, pods, dataclasses.replace(READING, pods=usage))
+    assert signals_of(seen, MetricsSettings(url="http://x"), 110.0)[0].state == state
 
 
 def test_what_failed_keeps_its_last_value():

@@ -118,3 +118,13 @@ def test_services_and_environment_must_agree():
 def test_bounds_that_contradict_the_environment_are_refused():
     with pytest.raises(InputError, match="give both"):
         resolve(settings(min_replicas=100), Reader())
+
+
+def test_bounds_that_nobody_chose_do_not_scale_in_the_first_step():
+    many = dataclasses.replace(FOUND, replicas=60)
+    with pytest.raises(InputError, match=r"60 replicas, and max_replicas is 28.*give max_replicas"):
+        resolve(settings(), Reader(many))
+    config, _ = resolve(settings(max_replicas=28), Reader(many))
+    assert config.cluster.services[0].initial_replicas == 28
+    shadow = dataclasses.replace(settings(), mode="shadow")
+    assert resolve(shadow, Reader(many))

@@ -96,6 +96,22 @@ def test_what_is_no_recording(folder, tmp_path):
     assert read_recording(folder / "live.parquet").pods == ()
 
 
+def test_the_folder_of_an_evaluation_stands_for_its_only_episode(folder, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+    recording = read_recording(tmp_path)
+    assert recording.label == str(folder)
+    assert len(recording.pods) == len(read_recording(folder).pods) > 0
+
+
+def test_of_several_episodes_one_has_to_be_named(long_run, folder, tmp_path):
+    other = write_recording(tmp_path / "hpa-seed1", long_run)
+    with pytest.raises(InputError, match="holds 2 episodes; name one of them") as caught:
+        read_recording(tmp_path)
+    assert f"{other}, {folder}" in str(caught.value)
+    assert read_recording(other).label == str(other)
+
+
 def test_the_log_notes_what_observations_show():
     class Growing:
         name = "growing"

@@ -11,7 +11,7 @@ from podgym.envs.kubernetes import KubernetesEnv, parse_settings
 from podgym.envs.kubernetes.snapshot import ANNOTATION
 from podgym.envs.workloads.traces import open_trace
 from podgym.eval.contenders import Contender
-from podgym.eval.live.agreement import agreement
+from podgym.eval.live.agreement import MetricsView, agreement
 from podgym.eval.live.plan import LivePlan, base_config
 from podgym.eval.live.run import LiveRun
 
@@ -69,6 +69,8 @@ def test_an_episode_is_measured_given_back_and_predicted(tmp_path):
     assert errors["replicas_ready"].mean_absolute_percentage_error < 3.0
     assert abs(errors["replicas_ready"].bias) < 0.02 * errors["replicas_ready"].observed
     assert errors["cpu_utilisation"].predicted == pytest.approx(errors["cpu_utilisation"].observed, rel=0.05)
+    # Through the window of the monitoring it is this near; the intervals themselves are 6 % off.
+    assert errors["response_time_s"].mean_absolute_percentage_error < 2.0
     assert errors["response_time_s"].intervals > STEPS - 4
     trace = open_trace(episode.folder / "series.csv", part="all")
     assert trace.max_duration_s == pytest.approx(STEPS * 15.0, abs=15.0)
@@ -95,7 +97,9 @@ def test_whoever_only_watches_writes_nothing(tmp_path):
 
 def test_errors_are_those_of_the_record(tmp_path):
     (episode,) = run(tmp_path, HPA)[0].episodes
-    again = agreement([(episode.recording.record, episode.beside.replayed)])
+    view = MetricsView(window_s=30.0, age_s=episode.recording.notes.age_s)
+    assert 0.0 < view.age_s <= 15.0
+    again = agreement([(episode.recording.record, episode.beside.replayed)], [view])
     assert again == episode.recording.agreements["replayed"]
     document = json.loads((episode.folder / "run.json").read_text())
     assert document["simulated"]["replayed"][0]["predicted"] == pytest.approx(again[0].predicted)

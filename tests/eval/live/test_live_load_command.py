@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -12,7 +13,7 @@ from oracles.simulated_live import Opener, live_settings
 from podgym.errors import InputError
 from podgym.eval.contenders import Contender
 from podgym.eval.episode import read_episode
-from podgym.eval.live.load_command import LOG_FILE, parse_load
+from podgym.eval.live.load_command import GROUP_FILE, LOG_FILE, parse_load
 from podgym.eval.live.plan import LivePlan
 from podgym.eval.live.run import LiveRun
 
@@ -116,6 +117,43 @@ def test_one_that_will_not_stop_is_killed(tmp_path, monkeypatch):
     assert "did not stop within 0.2 s and was killed" in running.stop(0.0)
 
 
+STARTS = """
+import sys, time
+from pathlib import Path
+from podgym.eval.live.load_command import parse_load
+
+parse_load(f"{sys.executable} -c 'import time; time.sleep(99)'").start(Path(sys.argv[1]), 0, 60.0)
+print("started", flush=True)
+time.sleep(99)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+def test_a_run_that_is_killed_takes_its_load_along(tmp_path):
+    command = [sys.executable, "-c", STARTS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        load = int((tmp_path / GROUP_FILE).read_text())
+        assert not gone(load)
+        assert os.getpgid(load) == load
+        process.send_signal(signal.SIGKILL)
+    wait_for(lambda: gone(load))
+
+
+def test_the_number_of_the_group_is_there_as_long_as_the_load_is(tmp_path):
+    running = python("import time; time.sleep(99)").start(tmp_path, 0, 60.0)
+    assert not gone(int((tmp_path / GROUP_FILE).read_text()))
+    running.stop(0.0)
+    assert not (tmp_path / GROUP_FILE).exists()
+
+
+def test_last_words_hold_no_secret(tmp_path):
+    code = "import sys; print('401 for', sys.argv[2], 'by hunter2 at http://a:b@h/?k=v'); sys.exit(3)"
+    running = python(code, "--auth", "tom:hunter2").start(tmp_path, 0, 60.0)
+    wait_for(lambda: running.failure() is not None)
+    assert running.failure().endswith("401 for *** by *** at http://h/")
+
+
 def live(folder, load, opener):
     plan = LivePlan(
         "cluster x", live_settings(), (Contender("hpa", "hpa"),), folder, 300.0, load=load, pause_s=0.0
@@ -139,7 +177,7 @@ def test_it_runs_while_the_episode_does(tmp_path, monkeypatch):
             assert not log.exists()
             return super().__call__(*args, **fields)
 
-    monkeypatch.setattr("podgym.eval.live.run.FINISH_S", 0.0)
+    monkeypatch.setattr("podgym.eval.live.companions.FINISH_S", 0.0)
     live(tmp_path, load, Watching(raises=(1, look)))
     assert gone(seen[0])
 
@@ -154,8 +192,9 @@ def test_a_load_that_fails_ends_the_episode_and_what_was_measured_stays(tmp_path
         wait_for(lambda: not any_child())
 
     opener = Opener(raises=(3, until_it_failed))
-    with pytest.raises(InputError, match=r"hpa, seed 0: the load command ended with status 4"):
-        live(tmp_path, python(code), opener)
+    (failure,) = live(tmp_path, python(code), opener).failures
+    assert failure.reason.startswith("hpa, seed 0: the load command ended with status 4")
+    assert failure.recorded
     assert opener.opened[0].closed == 1
     assert read_episode(tmp_path / "hpa-seed0" / "live.parquet").num_steps == 2
     document = json.loads((tmp_path / "hpa-seed0" / "run.json").read_text())

@@ -11,15 +11,13 @@ from oracles.policies import describe, random_policy
 from oracles.simulated_live import Opener, live_settings, raising
 
 from podgym.agents.policy_file import save_policy
-from podgym.baselines import make_controller
-from podgym.envs.kubernetes.errors import AccessDeniedError, ClusterError
 from podgym.envs.workloads.traces import open_trace
 from podgym.errors import InputError
 from podgym.eval.contenders import Contender, agent_contenders
 from podgym.eval.episode import read_episode
 from podgym.eval.live.load_command import parse_load
-from podgym.eval.live.plan import LivePlan, base_config
-from podgym.eval.live.run import LiveRun, RestoreError
+from podgym.eval.live.plan import LivePlan, base_config, named_by_mode
+from podgym.eval.live.run import LiveRun
 from podgym.eval.live.stopping import StopGate, Stopped
 from podgym.eval.live.tables import all_agreements, live_document, live_groups, live_remarks
 
@@ -63,7 +61,7 @@ def test_an_episode_is_written_down_and_can_be_read_back(tmp_path):
 
 
 def test_run_json_says_what_ran_and_holds_no_secret(tmp_path, monkeypatch):
-    monkeypatch.setattr("podgym.eval.live.run.FINISH_S", 0.0)
+    monkeypatch.setattr("podgym.eval.live.companions.FINISH_S", 0.0)
     command = f"{sys.executable} -c 'import time; time.sleep(60)' --token s3cret --header=Bearer-x https://u:p@h/a?k=v"
     run(tmp_path, load=parse_load(command))
     text = (tmp_path / "hpa-seed4" / "run.json").read_text()
@@ -120,7 +118,7 @@ def test_contenders_take_turns_and_each_opens_the_cluster_anew(tmp_path):
     static = Contender("static 6", "static", {"replicas": 6})
     result = run(tmp_path, HPA, static, opener=opener, episodes=2, pause_s=1000.0, sleep=pauses.append)
     names = [(each.contender.label, each.recording.record.metadata.seed) for each in result.episodes]
-    assert names == [("hpa", 4), ("static 6", 4), ("hpa", 5), ("static 6", 5)]
+    assert names == [("hpa", 4), ("static 6", 4), ("static 6", 5), ("hpa", 5)]
     assert [(each.resets, each.closed) for each in opener.opened] == [(1, 1)] * 4
     assert len(pauses) == 3
     assert all(900.0 < pause <= 1000.0 for pause in pauses)
@@ -180,7 +178,7 @@ def test_an_episode_that_the_cluster_ended_counts_as_far_as_it_went(tmp_path):
     assert episode.beside.replayed.num_steps == 7
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_episode_gives_back_the_cluster_and_keeps_what_was_measured(tmp_path, number):
     opener, before = Opener(raises=(6, raising(number))), signal.getsignal(number)
     result = run(tmp_path, opener=opener, episodes=3)
@@ -252,100 +250,6 @@ def test_a_gate_lets_a_signal_through_only_where_it_is_open():
             pytest.fail("a signal that came before ends the next thing that may be ended")
 
 
-class Broken:
-    name = "broken"
-
-    def reset(self):
-        pass
-
-    def decide(self, observation):
-        if observation.time_s > 60.0:
-            raise ZeroDivisionError("mine")
-        return make_controller("static").decide(observation)
-
-
-def test_a_controller_that_fails_is_named_and_the_cluster_given_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("podgym.eval.live.plan.make_controller", lambda name, **options: Broken())
-    opener = Opener()
-    with pytest.raises(InputError, match=r"hpa failed in interval 6 of seed 4: ZeroDivisionError: mine"):
-        run(tmp_path, opener=opener)
-    assert opener.opened[0].closed == 1
-    assert len(lines(tmp_path / "hpa-seed4" / "decisions.jsonl")) == 5
-
-
-@pytest.mark.parametrize("who", ["controller", "policy"])
-def test_what_was_measured_before_a_failure_survives(who, tmp_path, monkeypatch):
-    contender = HPA
-    if who == "controller":
-        monkeypatch.setattr("podgym.eval.live.plan.make_controller", lambda name, **options: Broken())
-    else:
-        policy, calls = random_policy(describe(changes={"action": {"quotas": False}})), []
-        save_policy(policy, tmp_path / "mine.policy")
-        (contender,) = agent_contenders([str(tmp_path / "mine.policy")], "podgym/Burst-v0")
-
-        def act(*arguments, **fields):
-            calls.append(1)
-            if len(calls) > 5:
-                raise ZeroDivisionError("mine")
-            return original(*arguments, **fields)
-
-        original = type(policy).act
-        monkeypatch.setattr(type(policy), "act", act)
-    opener = Opener()
-    with pytest.raises(InputError, match="failed in interval 6 of seed 4: ZeroDivisionError: mine"):
-        run(tmp_path / "out", contender, opener=opener)
-    assert opener.opened[0].closed == 1
-    folder = tmp_path / "out" / f"{contender.label}-seed4"
-    record = read_episode(folder / "live.parquet")
-    assert (record.num_steps, record.metadata.controller) == (5, contender.label)
-    assert record.metadata.workload == "measured on the cluster"
-    assert {path.name for path in folder.iterdir()} == {
-        "decisions.jsonl", "live.parquet", "pods.csv", "run.json", "scrapes.csv", "series.csv"
-    }  # fmt: skip
-    document = json.loads((folder / "run.json").read_text())
-    assert (document["intervals"], document["intervals_planned"]) == (5, STEPS)
-    assert document["ended_because"].startswith(f"{contender.label} failed in interval 6 of seed 4: Zero")
-    assert len(document["api_calls"]) == 2
-
-
-def test_a_failure_in_the_first_interval_leaves_nothing_to_keep(tmp_path, monkeypatch):
-    class Useless(Broken):
-        def decide(self, observation):
-            raise ZeroDivisionError("mine")
-
-    monkeypatch.setattr("podgym.eval.live.plan.make_controller", lambda name, **options: Useless())
-    with pytest.raises(InputError, match="failed in interval 1"):
-        run(tmp_path)
-    assert [path.name for path in (tmp_path / "hpa-seed4").iterdir()] == ["decisions.jsonl"]
-
-
-def test_a_cluster_that_denies_access_stops_the_run_but_not_the_record(tmp_path):
-    denied = AccessDeniedError("patch deployments/scale in namespace demo")
-    opener = Opener(raises=(9, denied))
-    (episode,) = run(tmp_path, opener=opener).episodes
-    assert episode.recording.record.num_steps == 8
-    assert "patch deployments/scale" in episode.recording.notes.ended_because
-    with pytest.raises(ClusterError, match="before its first interval was over: AccessDeniedError: patch"):
-        run(tmp_path / "again", opener=Opener(raises=(1, denied)))
-
-
-def test_what_could_not_be_restored_is_said_after_everything_was_written(tmp_path):
-    class Stuck(Opener):
-        def __call__(self, *args, **fields):
-            env = super().__call__(*args, **fields)
-
-            def close():
-                raise ClusterError("not restored: demo/web; do it later: podgym restore")
-
-            env.close = close
-            return env
-
-    with pytest.raises(RestoreError, match="not restored: demo/web; do it later: podgym restore"):
-        run(tmp_path, opener=Stuck())
-    document = json.loads((tmp_path / "hpa-seed4" / "run.json").read_text())
-    assert "podgym restore" in document["remarks"][0]
-
-
 def test_a_recording_is_never_written_over(tmp_path):
     run(tmp_path)
     before = (tmp_path / "hpa-seed4" / "run.json").read_bytes()
@@ -369,6 +273,36 @@ def test_the_simulator_cannot_spoil_what_was_measured(tmp_path, monkeypatch):
     assert "the simulator could not be run beside: no such thing" in live_remarks(result)[-1]
     assert len(live_groups(result, (HPA,))) == 1
     assert "no such thing" in (episode.folder / "run.json").read_text()
+
+
+def test_without_restoring_only_one_episode_can_run(tmp_path):
+    kept = live_settings(restore=False)
+    with pytest.raises(InputError, match=r"these are 2: .*Set restore: true, or run one method"):
+        plan(tmp_path, episodes=2, settings=kept)
+    with pytest.raises(InputError, match="restore: false goes with a single episode"):
+        plan(tmp_path, HPA, ITSELF, settings=kept)
+    assert plan(tmp_path, settings=kept).jobs() == [(HPA, 4)]
+    assert plan(tmp_path, episodes=2, settings=replace(kept, mode="shadow")).episodes == 2
+
+
+def test_everybody_has_every_place_in_the_order(tmp_path):
+    contenders = tuple(Contender(name, "static") for name in "abc")
+    order = [each.label for each, _ in plan(tmp_path, *contenders, episodes=4).jobs()]
+    assert "".join(order) == "abcbcacababc"
+
+
+def test_labels_say_that_a_decision_has_no_effect():
+    assert [each.label for each in named_by_mode((HPA, ITSELF), "shadow")] == ["hpa (shadow)", "cluster"]
+    assert [each.label for each in named_by_mode((HPA,), "dry_run")] == ["hpa (dry run)"]
+    assert named_by_mode((HPA,), "act") == (HPA,)
+
+
+@pytest.mark.parametrize("mode", ["act", "shadow"])
+def test_who_decides_without_an_effect_is_not_compared_by_itself(tmp_path, mode):
+    result = run(tmp_path, settings=live_settings(mode=mode), opener=Opener(foreign=[5]))
+    expected = {"replayed", "simulated"} if mode == "act" else {"replayed"}
+    assert set(result.episodes[0].recording.agreements) == expected
+    assert {how for _, how in all_agreements(result, (HPA,))} == expected
 
 
 @pytest.mark.parametrize(

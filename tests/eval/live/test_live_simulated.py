@@ -11,7 +11,7 @@ from podgym.envs.config import override
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 from podgym.eval.contenders import Contender
-from podgym.eval.live.agreement import agreement, at_times_of, series
+from podgym.eval.live.agreement import MetricsView, agreement, at_times_of, series
 from podgym.eval.live.plan import base_config
 from podgym.eval.live.simulated import (
     RecordedDecisions,
@@ -53,6 +53,47 @@ def test_the_replay_of_recorded_decisions_is_the_episode_itself():
         assert each.bias == pytest.approx(0.0, abs=1e-9)
         assert each.predicted == pytest.approx(each.observed)
     np.testing.assert_allclose(other.replayed.columns["completed"], record.columns["completed"], rtol=1e-9)
+
+
+def seen_through(record, window_s, age_s, grain_s=0.5):
+    """Return a record as the monitoring shows it, added up in slices: a second, slow implementation."""
+    columns = {name: values.copy() for name, values in record.columns.items()}
+    lengths_s = record.columns["duration_s"][:, 0]
+    owner = np.repeat(np.arange(STEPS), np.rint(lengths_s / grain_s).astype(int))  # interval of each slice
+    share = grain_s / lengths_s[owner]
+    ends_s = (np.arange(len(owner)) + 1) * grain_s
+    completed = record.columns["completed"][owner, 0] * share
+    waited_s = completed * np.nan_to_num(record.columns["response_time_mean_s"][owner, 0])
+    used_core_s = record.columns["cpu_used_core_s"][owner, 0] * share
+    for n, end_s in enumerate(np.cumsum(lengths_s)):
+        inside = (ends_s > end_s - age_s - window_s + 1e-9) & (ends_s <= end_s - age_s + 1e-9)
+        covered_s = inside.sum() * grain_s
+        columns["response_time_mean_s"][n] = (
+            waited_s[inside].sum() / completed[inside].sum() if completed[inside].any() else np.nan
+        )
+        columns["cpu_used_core_s"][n] = (
+            used_core_s[inside].sum() / covered_s * lengths_s[n] if covered_s else np.nan
+        )
+    return replace(record, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("window_s", "age_s"), [(30.0, 0.0), (30.0, 7.5), (60.0, 20.0), (15.0, 0.0), (20.0, 3.0)]
+)
+def test_a_perfect_simulator_has_no_error_through_window_and_lag(window_s, age_s):
+    record, _, _ = live_episode()
+    shown, view = seen_through(record, window_s, age_s), MetricsView(window_s, age_s)
+    for each in agreement([(shown, record)], [view]):
+        assert each.intervals >= STEPS - 2
+        assert each.mean_absolute_percentage_error == pytest.approx(0.0, abs=1e-6)
+    blind = errors(shown, record)["response_time_s"].mean_absolute_percentage_error
+    assert (blind > 3.0) == ((window_s, age_s) != (15.0, 0.0))
+
+
+def test_a_window_before_the_episode_shows_nothing():
+    record, _, _ = live_episode()
+    _, response, use = agreement([(record, record)], [MetricsView(30.0, 60.0)])
+    assert response.intervals == use.intervals == STEPS - 4
 
 
 def test_the_same_controller_by_itself_decides_the_same_in_the_same_world():
