@@ -26,8 +26,17 @@ def signals_of(state: ServiceState, settings: MetricsSettings, now_s: float) -> 
     """
     signals = [_pods(state, settings, now_s)]
     if settings.source == "prometheus":
-        signals += [_requests(state.reading, settings, now_s), _responses(state.reading)]
+        signals.append(_requests(state.reading, settings, now_s))
+        if not _responses_are_off(settings):
+            signals.append(_responses(state.reading))
     return tuple(signals)
+
+
+def _responses_are_off(settings: MetricsSettings) -> bool:
+    """Whether the user said, by empty queries, that the service tells no response times."""
+    derived = ("response_time_sum_rate", "response_time_count_rate")
+    off = any(settings.queries.get(name) == "" for name in derived)
+    return off and not settings.queries.get("response_time_s")
 
 
 def _pods(state: ServiceState, settings: MetricsSettings, now_s: float) -> Signal:

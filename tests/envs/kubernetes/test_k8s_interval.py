@@ -86,6 +86,20 @@ def test_signals():
     assert signals(ServiceReading(pods=READING.pods), source="metrics-server") == {"pods": "ok"}
 
 
+def test_a_service_that_tells_no_response_times_can_say_so():
+    silent = dataclasses.replace(READING, problems={"response_time_s": "not asked"})
+    seen = state([pod("a")], silent)
+    for queries, judged in (
+        ({}, True),
+        ({"response_time_sum_rate": ""}, False),
+        ({"response_time_sum_rate": "", "response_time_s": "my_mean"}, True),
+    ):
+        names = [
+            each.name for each in signals_of(seen, MetricsSettings(url="http://x", queries=queries), 110.0)
+        ]
+        assert ("responses" in names) == judged, queries
+
+
 @pytest.mark.parametrize(
     ("usage", "state"),
     [
