@@ -133,7 +133,9 @@ class SafetySettings:
     """A service shrinks to no less than the most replicas that were wanted within this window; nothing
     shrinks before one window has passed since the start."""
     allow_scale_up: bool = True
+    """Whether services may grow."""
     allow_scale_down: bool = True
+    """Whether services may shrink."""
     allow_quotas: bool = True
     """Whether CPU and memory of pods may be changed."""
     max_api_calls_per_step: int = 12
@@ -183,7 +185,8 @@ class KubernetesSettings:
     in_cluster: bool = False
     """Use the credentials of the pod that this runs in."""
     mode: Mode = "act"
-    """See ``Mode``."""
+    """``act``: decisions change the cluster; ``dry_run``: the API server checks them and keeps nothing;
+    ``shadow``: nothing is written."""
     take_over: bool = False
     """Act on targets that an HPA, a ScaledObject or a VPA manages: they are stopped, and given back at the
     end."""

@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import get_args
 
 from podgym.cli.card_text import field_meanings, markdown_table, value_text
 from podgym.envs.kubernetes.settings import (
     KubernetesSettings,
     MetricsSettings,
-    Mode,
     SafetySettings,
     TargetSettings,
 )
@@ -19,16 +17,6 @@ _PARTS: tuple[tuple[str, type], ...] = (
     ("metrics.", MetricsSettings),
     ("safety.", SafetySettings),
 )
-_MEANINGS = {
-    "mode": (
-        f"One of {', '.join(f'`{each}`' for each in get_args(Mode))}: decisions change the cluster; they are "
-        "sent with `dryRun=All`, so that the API server checks them and keeps nothing; nothing is written at "
-        "all."
-    ),
-    "safety.allow_scale_up": "Whether replicas may grow.",
-    "safety.allow_scale_down": "Whether replicas may shrink.",
-}
-"""Keys without a docstring that can stand by itself."""
 
 
 def cluster_keys() -> str:
@@ -43,7 +31,7 @@ def described_keys() -> Iterator[tuple[str, str, str]]:
         meanings = field_meanings(kind)
         for item in dataclasses.fields(kind):
             key = f"{prefix}{item.name}"
-            meaning = _MEANINGS.get(key) or meanings.get(item.name, "")
+            meaning = meanings.get(item.name, "")
             yield key, _default(item), meaning.replace("None: ", "null: ")
 
 
