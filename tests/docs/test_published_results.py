@@ -84,6 +84,20 @@ def test_five_training_seeds_on_five_hundred_episodes():
                 assert (row["training_seeds"], row["episodes"]) == ("5", "500")
 
 
+def test_the_table_of_the_paper_s_scenarios():
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    rows = {(row["environment"], row["method"]): row for row in rows_of("paper", "summary.csv")}
+    for name in ("HighLoad", "Burst", "LowLoad"):
+        cells = [
+            f"{float(row['cost']):,.0f} · {1000 * float(row['response_time_mean_s']):.0f} · "
+            f"{float(row['core_hours']):.2f}"
+            for row in (
+                rows[f"podgym/{name}-v0", method] for method in ("ppo", RIVAL, "lstm_ga tuned", "lstm_ga")
+            )
+        ]
+        assert f"| `{name}` | {' | '.join(cells)} |" in page
+
+
 def test_nothing_of_a_machine_stands_in_the_files():
     for path in RESULTS.rglob("*.*"):
         text = path.read_text(encoding="utf-8")
