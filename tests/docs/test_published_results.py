@@ -1,9 +1,12 @@
 """The tables of published results say what the committed files of results say."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
+
+from podgym.baselines.tuned import parse_tuned
 
 pytestmark = pytest.mark.source_tree
 
@@ -75,6 +78,35 @@ def test_the_sentence_of_the_readme():
     page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"costs {gains[0]:.1f} to {gains[-1]:.1f} % less than the best" in page
     assert f"on {words} of five generated families" in page
+
+
+def test_the_readme_counts_what_took_part():
+    page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    summary = rows_of("families", "summary.csv")
+    tuned = {row["method"] for row in summary if row["kind"] == "controller" and row["variant_of"] == ""}
+    assert len([method for method in tuned if method.endswith(" tuned")]) == 11
+    assert "the best of eleven tuned controllers" in page
+    assert "500 paired test episodes of each, five training seeds" in page
+    assert "the best of five searches of four million steps each" in page
+    entries = parse_tuned((ROOT / "baselines" / "tuned.json").read_text(encoding="utf-8"))
+    for environment in {row["environment"] for row in summary}:
+        ledger = entries["rule", environment].ledger
+        assert (ledger["budget_steps"], len(ledger["all_searches"])) == (4_000_000, 5)
+
+
+def test_the_speed_of_the_readme_is_that_of_the_measurement():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for envs, words in (
+        ("1024", r"([\d,]+) steps a second on one core"),
+        ("make", r"([\d,]+) through\s+the scalar"),
+    ):
+        measured = re.search(rf"^podgym/Trace-v0 +{envs} +keep +([\d,]+)", table, re.MULTILINE)
+        claimed = re.search(words, page)
+        assert measured is not None
+        assert claimed is not None
+        speeds = [float(each[1].replace(",", "")) for each in (claimed, measured)]
+        assert speeds[0] == pytest.approx(speeds[1], rel=0.01)
 
 
 def test_five_training_seeds_on_five_hundred_episodes():
