@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from podgym.envs.actions import ActionDecoder
 from podgym.envs.cluster import ClusterObservation, ServiceDecision
 from podgym.envs.config import EnvConfig
+from podgym.envs.core import DEFAULT_EPISODE_S
 from podgym.envs.env import REPORT_COLUMNS
 from podgym.envs.forecasts import choose_forecast
 from podgym.envs.kubernetes.bridge import Bridge
@@ -32,7 +33,6 @@ from podgym.envs.totals import INFO_KEYS
 from podgym.envs.workloads.profile import LoadProfile
 from podgym.errors import InputError
 
-DEFAULT_EPISODE_S = 3600.0
 _MONDAY_S = 4 * 86_400.0  # the Unix epoch was a Thursday, so Monday 00:00 came four days later
 
 

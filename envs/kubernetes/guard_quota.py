@@ -55,7 +55,7 @@ def quota_refusal(wanted: Quota | None, now: Quota, verdict: Verdict) -> str | N
         return "quota_not_wanted"
     if verdict.quotas == "none":
         return "quota_held"
-    if verdict.quotas != "any" and _shrinks(wanted, now):
+    if verdict.quotas != "any" and shrinks(wanted, now):
         return "quota_down"
     return None
 
@@ -92,8 +92,8 @@ def _same(one: Quota, other: Quota) -> bool:
     return all(a == b or _unset(a, b) for a, b in zip(astuple(one), astuple(other), strict=True))
 
 
-def _shrinks(wanted: Quota, now: Quota) -> bool:
-    """Tell whether any amount gets smaller. A limit where there was none is a cut, too."""
+def shrinks(wanted: Quota, now: Quota) -> bool:
+    """Tell whether any amount gets smaller; a limit where there was none is a cut, too."""
     if any(amount < current for amount, current in zip(astuple(wanted), astuple(now), strict=True)):
         return True
     limits = (

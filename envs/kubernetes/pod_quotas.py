@@ -1,16 +1,14 @@
 """Quotas of running pods: brought to what is wanted in place, a few in each step."""
 
-import dataclasses
-import math
 from typing import Protocol
 
 from podgym.envs.cluster import Quota
 from podgym.envs.kubernetes.errors import AccessDeniedError, ClusterError
 from podgym.envs.kubernetes.guard import QuotaPermission
+from podgym.envs.kubernetes.guard_quota import shrinks
 from podgym.envs.kubernetes.interval import ServiceState
+from podgym.envs.kubernetes.objects import same_quota
 from podgym.envs.kubernetes.readings import PodState
-
-_SAME = 1e-9
 
 
 class Resizer(Protocol):
@@ -63,15 +61,4 @@ class PodQuotas:
         asked = pod.quota_asked if pod.quota_asked is not None else pod.quota
         if pod.start_time_s is None or same_quota(asked, wanted) or self._refused.get(pod.name) == wanted:
             return False
-        return permission == "any" or not _smaller(wanted, asked)
-
-
-def same_quota(one: Quota, other: Quota) -> bool:
-    """Return whether two quotas are alike; what is not set in both is."""
-    pairs = zip(dataclasses.astuple(one), dataclasses.astuple(other), strict=True)
-    return all(math.isclose(a, b, rel_tol=_SAME) or (math.isnan(a) and math.isnan(b)) for a, b in pairs)
-
-
-def _smaller(wanted: Quota, now: Quota) -> bool:
-    pairs = zip(dataclasses.astuple(wanted), dataclasses.astuple(now), strict=True)
-    return any(a < b * (1.0 - _SAME) or (math.isnan(b) and not math.isnan(a)) for a, b in pairs)
+        return permission == "any" or not shrinks(wanted, asked)

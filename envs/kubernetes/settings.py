@@ -8,7 +8,6 @@ services:
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,8 @@ _LARGEST_S = 1e9
 
 
 def _require_number(name: str, value: object, low: float, high: float = _LARGEST_S) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= float(value) <= high or not math.isfinite(float(value)):  # type: ignore[arg-type]
+    number = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not number:  # nan is between no bounds
         raise InputError(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
 
 

@@ -1,17 +1,21 @@
 """A simulated cluster in the role of a real one: what is true of it is known."""
 
+import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from podgym.envs.config import EnvConfig, override
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.kubernetes.settings import KubernetesSettings, parse_settings
 from podgym.envs.workloads.profile import LoadProfile
-from podgym.eval.live.plan import base_config
+from podgym.eval.contenders import Contender
+from podgym.eval.live.plan import LivePlan, base_config
+from podgym.eval.live.run import LiveRun
 
 SERVICES = {"web": {"namespace": "demo", "max_replicas": 28}}
 
@@ -152,3 +156,24 @@ class Opener:
 def raising(number: int) -> Callable[[], None]:
     """Return what sends this process a signal."""
     return lambda: signal.raise_signal(number)
+
+
+HPA = Contender("hpa", "hpa")
+ITSELF = Contender("cluster", "cluster")
+STEPS = 20
+
+
+def plan(folder, *contenders, **fields):
+    chosen = {"episode_s": STEPS * 15.0, "pause_s": 0.0, "seed": 4, **fields}
+    settings = chosen.pop("settings", live_settings())
+    return LivePlan("cluster x", settings, contenders or (HPA,), folder, **chosen)
+
+
+def run(folder, *contenders, opener=None, sleep=None, **fields):
+    opener = opener or Opener()
+    live = LiveRun(plan(folder, *contenders, **fields), open_environment=opener, sleep=sleep or pytest.fail)
+    return live.run()
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]

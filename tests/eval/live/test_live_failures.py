@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from oracles.policies import describe, random_policy
-from oracles.simulated_live import Opener, live_settings
+from oracles.simulated_live import HPA, STEPS, Opener, lines, plan, run
 
 from podgym.agents.policy_file import save_policy
 from podgym.baselines import make_controller
@@ -17,30 +17,9 @@ from podgym.errors import InputError
 from podgym.eval.contenders import Contender, agent_contenders
 from podgym.eval.episode import read_episode
 from podgym.eval.live.load_command import parse_load
-from podgym.eval.live.plan import LivePlan
 from podgym.eval.live.run import LiveRun
 from podgym.eval.live.stopping import StopGate
 from podgym.eval.live.tables import live_document, live_remarks
-
-HPA = Contender("hpa", "hpa")
-ITSELF = Contender("cluster", "cluster")
-STEPS = 20
-
-
-def plan(folder, *contenders, **fields):
-    chosen = {"episode_s": STEPS * 15.0, "pause_s": 0.0, "seed": 4, **fields}
-    settings = chosen.pop("settings", live_settings())
-    return LivePlan("cluster x", settings, contenders or (HPA,), folder, **chosen)
-
-
-def run(folder, *contenders, opener=None, sleep=None, **fields):
-    opener = opener or Opener()
-    live = LiveRun(plan(folder, *contenders, **fields), open_environment=opener, sleep=sleep or pytest.fail)
-    return live.run()
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 class Broken:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from oracles.policies import describe, random_policy
-from oracles.simulated_live import Opener, live_settings, raising
+from oracles.simulated_live import HPA, ITSELF, STEPS, Opener, lines, live_settings, plan, raising, run
 
 from podgym.agents.policy_file import save_policy
 from podgym.envs.workloads.traces import open_trace
@@ -16,30 +16,9 @@ from podgym.errors import InputError
 from podgym.eval.contenders import Contender, agent_contenders
 from podgym.eval.episode import read_episode
 from podgym.eval.live.load_command import parse_load
-from podgym.eval.live.plan import LivePlan, base_config, named_by_mode
-from podgym.eval.live.run import LiveRun
+from podgym.eval.live.plan import base_config, named_by_mode
 from podgym.eval.live.stopping import StopGate, Stopped
 from podgym.eval.live.tables import all_agreements, live_document, live_groups, live_remarks
-
-HPA = Contender("hpa", "hpa")
-ITSELF = Contender("cluster", "cluster")
-STEPS = 20
-
-
-def plan(folder, *contenders, **fields):
-    chosen = {"episode_s": STEPS * 15.0, "pause_s": 0.0, "seed": 4, **fields}
-    settings = chosen.pop("settings", live_settings())
-    return LivePlan("cluster x", settings, contenders or (HPA,), folder, **chosen)
-
-
-def run(folder, *contenders, opener=None, sleep=None, **fields):
-    opener = opener or Opener()
-    live = LiveRun(plan(folder, *contenders, **fields), open_environment=opener, sleep=sleep or pytest.fail)
-    return live.run()
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_an_episode_is_written_down_and_can_be_read_back(tmp_path):
