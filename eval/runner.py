@@ -7,10 +7,8 @@ many processes computed them.
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, NamedTuple, TypeAlias
@@ -29,6 +27,7 @@ from podgym.errors import InputError
 from podgym.eval.environment import Environment, EpisodeEnd
 from podgym.eval.episode import EpisodeMetadata, EpisodeRecord, EpisodeRecorder, library_versions
 from podgym.eval.forecast_choice import open_forecaster
+from podgym.processes import worker_pool
 
 OnStep = Callable[[int], None]
 """Called every so often with the number of intervals done."""
@@ -342,25 +341,18 @@ def run_jobs(
         on_done: called with each job that is finished.
 
     Raises:
-        InputError: fewer than one process, or what ``run_job`` raises.
+        InputError: fewer than one process, one that died, or what ``run_job`` raises.
     """
     if processes < 1:
         raise InputError(f"processes is {processes}; it must be 1 or more.")
     if processes == 1 or len(jobs) == 1:
         return [_run_here(index, job, on_step, on_done) for index, job in enumerate(jobs)]
-    with (
-        single_threaded(),
-        ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool,
-    ):
+    with single_threaded(), worker_pool(min(processes, len(jobs))) as pool:
         futures = [pool.submit(run_job, job) for job in jobs]
         if on_done is not None:
             for index, future in enumerate(futures):
                 future.add_done_callback(_telling(on_done, index))
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        return [future.result() for future in futures]
 
 
 def _telling(on_done: Callable[[int], None], index: int) -> Callable[[object], None]:

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from podgym.baselines.planner.problem import planning_problem
 from podgym.baselines.planner.settings import GaSettings, Objective
 from podgym.envs.simulator.parameters import ClusterConfig
 from podgym.envs.workloads.profile import LoadKind
+from podgym.processes import worker_pool
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def solve(
         By index, the plan (S, 3) and the replicas that were present.
 
     Raises:
-        InputError: a problem without a feasible plan.
+        InputError: a problem without a feasible plan, or a process that died.
     """
     results: dict[int, tuple[Floats, tuple[int, ...] | None]] = {}
     total = sum(len(batch.indices) for batch in batches)
@@ -77,16 +77,11 @@ def solve(
             if on_done is not None:
                 on_done(len(results), total)
         return results
-    with ProcessPoolExecutor(min(processes, len(batches)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_solve_batch, task, batch) for batch in batches]
-        try:
-            for future in as_completed(futures):
-                results.update(future.result())
-                if on_done is not None:
-                    on_done(len(results), total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with worker_pool(min(processes, len(batches))) as pool:
+        for future in as_completed([pool.submit(_solve_batch, task, batch) for batch in batches]):
+            results.update(future.result())
+            if on_done is not None:
+                on_done(len(results), total)
     return results
 
 

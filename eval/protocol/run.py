@@ -1,15 +1,11 @@
 """A whole protocol: its units in parallel processes, taken up again after a kill, and what comes of them."""
 
-import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from podgym.errors import InputError, require_whole
@@ -29,6 +25,7 @@ from podgym.eval.protocol.units import (
 )
 from podgym.eval.runner import single_threaded
 from podgym.files import usable_folder, write_json
+from podgym.processes import worker_pool
 
 PROTOCOL_FILE = "protocol.json"
 """What was run: the protocol, every entrant, and what was left out."""
@@ -130,12 +127,7 @@ def _results(units: Sequence[Unit], processes: int) -> Generator[tuple[Unit, lis
     if processes == 1 or len(units) < 2:
         yield from ((unit, run_unit(unit)) for unit in units)
         return
-    with (
-        single_threaded(),
-        ProcessPoolExecutor(
-            min(processes, len(units)), mp_context=get_context("spawn"), initializer=_end_with_parent
-        ) as pool,
-    ):
+    with single_threaded(), worker_pool(min(processes, len(units))) as pool:
         futures = {pool.submit(run_unit, unit): unit for unit in units}
         try:
             for future in as_completed(futures):
@@ -145,20 +137,6 @@ def _results(units: Sequence[Unit], processes: int) -> Generator[tuple[Unit, lis
                 "a process of the evaluation died, perhaps for want of memory; what was finished is kept: "
                 "run it again with --resume, with fewer processes."
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, even killed: it would wait for ever."""
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _read(folder: Path, unit: Unit) -> list[EpisodeRow]:

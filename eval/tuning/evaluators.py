@@ -1,15 +1,14 @@
 """Who runs the episodes of a search: this process one by one or in batches, or several processes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 
 from podgym.envs.config import EnvConfig
 from podgym.errors import InputError
 from podgym.eval.runner import single_threaded
 from podgym.eval.tuning.batch import BATCHED, BatchRunner
 from podgym.eval.tuning.episodes import Episode, EpisodeRunner, Outcome
+from podgym.processes import worker_pool
 
 Evaluator = Callable[[Sequence[Episode]], Iterable[Outcome]]
 """Runs episodes and gives their outcomes in the order of the episodes, as they come."""
@@ -25,7 +24,7 @@ def evaluating(runner: EpisodeRunner, processes: int = 1) -> Iterator[Evaluator]
             more than this process.
 
     Raises:
-        InputError: fewer than one process.
+        InputError: fewer than one process, or one that died.
     """
     if processes < 1:
         raise InputError(f"processes is {processes}; it must be 1 or more.")
@@ -35,16 +34,9 @@ def evaluating(runner: EpisodeRunner, processes: int = 1) -> Iterator[Evaluator]
     if processes == 1:
         yield lambda episodes: map(runner.run, episodes)
         return
-    with (
-        single_threaded(),
-        ProcessPoolExecutor(
-            processes, get_context("spawn"), _begin, (runner.controller, runner.config, runner.forecaster)
-        ) as pool,
-    ):
-        try:
-            yield lambda episodes: pool.map(_run_there, episodes)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    begun_with = (runner.controller, runner.config, runner.forecaster)
+    with single_threaded(), worker_pool(processes, begin=_begin, arguments=begun_with) as pool:
+        yield lambda episodes: pool.map(_run_there, episodes)
 
 
 _runner_here: EpisodeRunner | None = None

@@ -155,18 +155,15 @@ def _run(jobs: list[_Job], processes: int) -> list["ModelResult"]:
                 report(index, len(jobs), f"{job.model or job.path.name} on {job.data.series.name}")
                 results.append(_judged(job))
             return results
-        from concurrent.futures import ProcessPoolExecutor, as_completed
-        from multiprocessing import get_context
+        from concurrent.futures import as_completed
 
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        from podgym.processes import worker_pool
+
+        with worker_pool(processes) as pool:
             futures = [pool.submit(_judged, job) for job in jobs]
-            try:
-                for done, _ in enumerate(as_completed(futures), start=1):
-                    report(done, len(jobs), "")
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            for done, _ in enumerate(as_completed(futures), start=1):
+                report(done, len(jobs), "")
+            return [future.result() for future in futures]
 
 
 def _judged(job: _Job) -> "ModelResult":

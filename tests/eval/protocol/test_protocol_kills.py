@@ -1,18 +1,14 @@
 """Evaluations that are killed with no chance to tidy up, and run twice: the same bytes every time."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 
 from podgym.baselines.hpa_controller import HpaController
 from podgym.eval.protocol import ControllerMethod, run_protocol
-from podgym.eval.protocol.run import _end_with_parent
 
 FILES = (
     "results.csv", "summary.csv", "summary.json", "comparisons.csv", "overall.csv", "results.md",
@@ -123,24 +119,6 @@ def test_kills_in_the_middle_of_episodes_change_nothing(make_protocol, tmp_path)
     assert finished == [0, 0, 1, 1, 2]
     run_protocol(protocol, folder, resume=True)
     assert contents(folder) == contents(tmp_path / "whole")
-
-
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
-def test_processes_do_not_outlive_an_evaluation_that_is_killed():
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-            os.write(writing, str(pool.submit(os.getpid).result()).encode())
-            die()
-    worker = os.pidfd_open(int(os.read(reading, 20)))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    ended, _, _ = select.select([worker], [], [], 10.0)
-    if not ended:
-        signal.pidfd_send_signal(worker, signal.SIGKILL)
-    for each in (reading, writing, worker):
-        os.close(each)
-    assert ended
 
 
 def test_the_same_protocol_twice_gives_the_same_bytes(tmp_path):
