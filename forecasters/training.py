@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import math
 import time
 import zipfile
@@ -294,7 +295,14 @@ def _run_key(config: TrainingConfig, tensors: Batch, network: nn.Module) -> str:
 
 
 def _save(checkpoint: Path, content: dict[str, Any]) -> None:
-    write_atomically(checkpoint, lambda draft: torch.save(content, draft))
+    # Into memory first: on a full disk torch's own writing ends in an error that names neither disk nor file.
+    archive = io.BytesIO()
+    torch.save(content, archive)
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(archive.getbuffer())
+
+    write_atomically(checkpoint, write)
 
 
 def _take_up(session: _Session, checkpoint: Path | None, key: str) -> None:
@@ -321,7 +329,11 @@ def _take_up(session: _Session, checkpoint: Path | None, key: str) -> None:
 
 @contextlib.contextmanager
 def _curves(logdir: Path | None, epoch: int) -> Iterator[Callable[[dict[str, float], int], None]]:
-    """Give a function that draws the next point of some TensorBoard curves, or does nothing."""
+    """Give a function that draws the next point of some TensorBoard curves, or does nothing.
+
+    Raises:
+        InputError: TensorBoard is not installed, or the curves cannot be written.
+    """
     if logdir is None:
         yield lambda points, step: None
         return
@@ -331,15 +343,26 @@ def _curves(logdir: Path | None, epoch: int) -> Iterator[Callable[[dict[str, flo
         raise InputError(
             "curves need TensorBoard, which is not installed; pip install 'podgym[forecast]'."
         ) from error
-    # What an earlier run drew of the epochs to come (it was stopped before its checkpoint) no longer counts.
-    writer = SummaryWriter(str(logdir), purge_step=epoch + 1)
+    with _writable(logdir):
+        # What an earlier run drew of the epochs to come no longer counts; it stopped before its checkpoint.
+        writer = SummaryWriter(str(logdir), purge_step=epoch + 1)
 
     def draw(points: dict[str, float], step: int) -> None:
-        for tag, value in points.items():
-            writer.add_scalar(tag, value, step)
-        writer.flush()
+        with _writable(logdir):
+            for tag, value in points.items():
+                writer.add_scalar(tag, value, step)
+            writer.flush()
 
     try:
         yield draw
     finally:
-        writer.close()
+        with contextlib.suppress(OSError):  # what was drawn is flushed; it says again what `draw` has said
+            writer.close()
+
+
+@contextlib.contextmanager
+def _writable(logdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"curves in {logdir} cannot be written: {error.strerror or error}.") from error

@@ -1,5 +1,6 @@
 """Training that is interrupted: exact resumption, checkpoints that are whole, curves without holes."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,50 @@ def test_a_kill_while_writing_leaves_the_former_checkpoint(
     assert_equal(weights(fitted(config, FitRun(checkpoint=checkpoint))[0]), weights(fitted(config)[0]))
 
 
+def test_a_disk_that_is_full_leaves_the_former_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of more than half a checkpoint cannot be written while the third one is."""
+    resource = pytest.importorskip("resource")
+    config, checkpoint = configured(**SETTINGS["everything"]), tmp_path / "fit.checkpoint"
+    save, limits = torch.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save_until_full(content: Any, target: Any) -> None:
+        if content["epoch"] == 3:
+            half = checkpoint.stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, limits[1]))
+        save(content, target)
+
+    monkeypatch.setattr(torch, "save", save_until_full)
+    try:
+        with pytest.raises(InputError, match=r"fit\.checkpoint cannot be written: File too large\.$"):
+            fitted(config, FitRun(checkpoint=checkpoint))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.checkpoint"]
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 2
+    assert_equal(weights(fitted(config, FitRun(checkpoint=checkpoint))[0]), weights(fitted(config)[0]))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_cannot_be_written_to_is_named(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "fit.checkpoint"
+    interrupted(configured(), checkpoint, 1)
+    before = checkpoint.read_bytes()
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(InputError, match=f"fit.checkpoint cannot be written: {os.strerror(number)}"):
+        fitted(configured(), FitRun(checkpoint=checkpoint))
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.checkpoint"]
+
+
 # -- curves -------------------------------------------------------------------------------------------------
 
 
@@ -243,3 +288,35 @@ def test_curves_are_on_disk_after_every_epoch(tmp_path: Path) -> None:
     logdir, seen = tmp_path / "curves", []
     fitted(configured(), FitRun(lambda *_: seen.append(len(curves(logdir)["loss/validation"])), None, logdir))
     assert seen == list(range(1, EPOCHS + 1))
+
+
+def test_curves_that_have_no_place_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"curves in .*file/curves cannot be written: Not a directory\.$"):
+        fitted(configured(), FitRun(logdir=tmp_path / "file" / "curves"))
+
+
+@pytest.mark.parametrize("function", ["add_scalar", "flush"])
+def test_a_disk_that_is_full_of_curves_is_named(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the checkpoint of the last epoch that was drawn is whole."""
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    seen: list[int] = []
+    original = getattr(SummaryWriter, function)
+
+    def fill(*arguments: Any, **options: Any) -> None:
+        if len(seen) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(*arguments, **options)
+
+    monkeypatch.setattr(SummaryWriter, function, fill)
+    run = FitRun(
+        lambda done, total, note: seen.append(done), tmp_path / "fit.checkpoint", tmp_path / "curves"
+    )
+    with pytest.raises(InputError, match=r"curves in .* cannot be written: No space left on device\.$"):
+        fitted(configured(), run)
+    assert torch.load(run.checkpoint, weights_only=True)["epoch"] == 2
