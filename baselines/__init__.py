@@ -17,10 +17,12 @@ from podgym.errors import unknown_name
 __all__ = [
     "CONTROLLERS",
     "FORECAST_USERS",
+    "REPLICAS_ONLY",
     "Controller",
     "ObservationPolicy",
     "PlanningController",
     "controller_options",
+    "leaves_quotas",
     "looks_at_forecasts",
     "make_controller",
     "own",
@@ -59,6 +61,17 @@ CONTROLLERS: Mapping[str, Callable[[], Callable[..., Controller]]] = MappingProx
 
 FORECAST_USERS = frozenset({"lstm_ga", "predictive_hpa", "predictive_planner", "forecast_threshold", "rule"})
 """Controllers that look at the forecast, and should be given the best one there is."""
+
+
+REPLICAS_ONLY = frozenset(
+    {"hpa", "static", "predictive_hpa", "forecast_threshold", "keda", "kpa", "queue_length", "rule"}
+)
+"""Controllers that decide replicas and leave the pods' requests and limits as they are."""
+
+
+def leaves_quotas(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a controller with these options surely decides replicas alone."""
+    return name in REPLICAS_ONLY or (name == "lstm_ga" and options.get("keep_quotas") is True)
 
 
 def looks_at_forecasts(name: str) -> bool:

@@ -99,6 +99,7 @@ def _environment(field: Field, rows: Sequence[EpisodeRow], episodes: int) -> Row
         "rival_choice": field.rival_choice,
         "best_controller_in_hindsight": field.hindsight.method if field.hindsight else None,
         "regret_against": field.bound.method if field.bound else None,
+        "replicas_bound": field.replicas_bound.method if field.replicas_bound else None,
     }
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from podgym.agents.running import load_actor
+from podgym.baselines import leaves_quotas
+from podgym.errors import InputError
 from podgym.eval.protocol.definition import DEV
 from podgym.eval.protocol.entrants import Entrant, Kind, best_by_dev
 from podgym.eval.protocol.units import MEASURES, EpisodeRow
@@ -35,6 +38,8 @@ class Scores:
     """(training seeds, episodes) by measure; empty when the method failed."""
     failure: str
     """Why it failed, in the first episode that did; empty: it did not."""
+    replicas_only: bool = False
+    """Whether it surely leaves the pods as every service begins, so that a bound of replicas holds for it."""
 
     @property
     def is_bound(self) -> bool:
@@ -71,6 +76,8 @@ class Field:
     """The controller with the lowest mean cost on these very episodes; None: no controller took part."""
     bound: Scores | None
     """What regret is measured against; None: no lower bound took part."""
+    replicas_bound: Scores | None = None
+    """A lower bound of methods that decide replicas alone, where ``bound`` holds for all; None: none did."""
 
     def front_of(self, method: str) -> tuple[Scores, ...]:
         """Return a method and its variants that have results."""
@@ -115,6 +122,7 @@ def field_of(environment: str, entrants: Sequence[Entrant], rows: Sequence[Episo
         "best tuned controller on dev" if rival == DEV else "named in the protocol",
         min(rules, key=lambda each: float(each.cost().mean())) if rules else None,
         _bound(scores),
+        _replicas_bound(scores),
     )
 
 
@@ -141,10 +149,40 @@ def _scores(group: Sequence[Entrant], rows: Sequence[EpisodeRow]) -> Scores:
         tuple(row.seed for row in blocks[0]),
         values,
         failure,
+        _replicas_only(group),
     )
+
+
+def _replicas_only(group: Sequence[Entrant]) -> bool:
+    """Return whether all of a method leave the pods as they begin; of a bound, whether it supposes so."""
+    first = group[0]
+    if first.kind in ("lower_bound", "clairvoyant"):
+        return not first.quotas
+    if any(each.changes for each in group):
+        return False
+    if first.kind == "controller":
+        return leaves_quotas(first.controller, first.options)
+    return all(_policy_leaves_quotas(each) for each in group)
+
+
+def _policy_leaves_quotas(entrant: Entrant) -> bool:
+    if entrant.policy is None:
+        return False
+    try:
+        return not load_actor(entrant.policy).description.quota_steps
+    except InputError:  # what it is cannot be said, so nothing is claimed of it
+        return False
 
 
 def _bound(scores: Sequence[Scores]) -> Scores | None:
     """Return the lower bound; of two the lower one, which holds for every method, quotas or not."""
     found = [each for each in scores if each.kind == "lower_bound" and not each.failure]
     return min(found, key=lambda each: float(each.cost().mean())) if found else None
+
+
+def _replicas_bound(scores: Sequence[Scores]) -> Scores | None:
+    """Return the bound of replicas alone, if another one stands beside it that holds for every method."""
+    found = [
+        each for each in scores if each.kind == "lower_bound" and not each.failure and each.replicas_only
+    ]
+    return found[0] if found and found[0] is not _bound(scores) else None

@@ -74,8 +74,9 @@ def _summary_row(scores: Scores, field: Field, bootstrap: Bootstrap) -> Row:
     bound = field.bound if judged else None
     row["regret_against"] = bound.method if bound else ""
     row |= with_interval("regret", _regret(scores, bound, bootstrap) if bound else _UNKNOWN)
-    row |= with_interval("gap_closed", _gap_closed(scores, field, bootstrap) if bound else _UNKNOWN)
-    return row
+    row |= with_interval("gap_closed", _gap_closed(scores, field, bound, bootstrap))
+    of_replicas = field.replicas_bound if _decide_replicas(scores, field) and judged else None
+    return row | with_interval("replicas_gap_closed", _gap_closed(scores, field, of_replicas, bootstrap))
 
 
 def _regret(scores: Scores, bound: Scores, bootstrap: Bootstrap) -> Interval:
@@ -83,21 +84,26 @@ def _regret(scores: Scores, bound: Scores, bootstrap: Bootstrap) -> Interval:
     return paired_difference(scores.cost(count), bound.cost(count), bootstrap).difference
 
 
-def _gap_closed(scores: Scores, field: Field, bootstrap: Bootstrap) -> Interval:
+def _decide_replicas(scores: Scores, field: Field) -> bool:
+    """Return whether a method and the rival both decide replicas alone."""
+    return scores.replicas_only and field.rival is not None and field.rival.replicas_only
+
+
+def _gap_closed(scores: Scores, field: Field, bound: Scores | None, bootstrap: Bootstrap) -> Interval:
     """Return the share of the gap between rival and bound that a method closes, a ratio of means."""
-    if field.rival is None or field.rival is scores:
+    if bound is None or bound is scores or field.rival is None or field.rival is scores:
         return _UNKNOWN
-    estimate, replicates = _gap_replicates(scores, field, bootstrap, shared_seeds=False)
+    estimate, replicates = _gap_replicates(scores, field, bound, bootstrap, shared_seeds=False)
     return interval_of(estimate, replicates, bootstrap.level)
 
 
 def _gap_replicates(
-    scores: Scores, field: Field, bootstrap: Bootstrap, *, shared_seeds: bool
+    scores: Scores, field: Field, bound: Scores | None, bootstrap: Bootstrap, *, shared_seeds: bool
 ) -> tuple[float, NDArray[np.float64]]:
     """Return the share of the gap, and its replicates (B,); nan where there is no gap."""
-    if field.rival is None or field.bound is None:
+    if field.rival is None or bound is None:
         raise RuntimeError("a gap is between a rival and a bound.")
-    three = (scores, field.rival, field.bound)
+    three = (scores, field.rival, bound)
     count = min(len(each.seeds) for each in three)
     costs = [each.cost(count) for each in three]
     means = np.array([[each.mean() for each in costs]])  # (1, 3)
@@ -128,15 +134,22 @@ def _overall_row(scores: Sequence[Scores], fields: Sequence[Field], strata: Sequ
     level = strata[0].level
     row: Row = {"method": scores[0].method, "kind": scores[0].kind, "environments": len(fields)}
     row |= with_interval("relative_difference", _mean_interval(relative, level))
-    if all(field.bound is not None for field in fields) and any(
-        own is not field.rival for own, field in zip(scores, fields, strict=True)
+    one_by_one = list(zip(scores, fields, strata, strict=True))
+    others = any(own is not field.rival for own, field, _ in one_by_one)
+    decide_replicas = all(_decide_replicas(own, field) for own, field, _ in one_by_one)
+    for name, bounds, wanted in (
+        ("gap_closed", [field.bound for field in fields], others),
+        ("replicas_gap_closed", [field.replicas_bound for field in fields], others and decide_replicas),
     ):
-        gaps = [
-            _gap_replicates(own, field, bootstrap, shared_seeds=shared)
-            for own, field, bootstrap in zip(scores, fields, strata, strict=True)
-        ]
-        return row | with_interval("gap_closed", _mean_interval(gaps, level))
-    return row | with_interval("gap_closed", _UNKNOWN)
+        interval = _UNKNOWN
+        if wanted and all(bound is not None for bound in bounds):
+            gaps = [
+                _gap_replicates(own, field, bound, bootstrap, shared_seeds=shared)
+                for (own, field, bootstrap), bound in zip(one_by_one, bounds, strict=True)
+            ]
+            interval = _mean_interval(gaps, level)
+        row |= with_interval(name, interval)
+    return row
 
 
 def _relative(

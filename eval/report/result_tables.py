@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 _COST_COLUMNS = (
     Column("method", numeric=False), Column("episodes"), Column("cost"), Column("against the rival, %"),
     Column("p (Holm)"), Column("said of the cost", numeric=False), Column("regret"),
-    Column("gap closed, %"),
+    Column("gap closed, %"), Column("with replicas alone, %"),
 )  # fmt: skip
 _ALWAYS = 3  # the first columns; the others only where there is something in them
 _MEASURES = (
@@ -174,11 +174,20 @@ def overall_table(run: Run) -> Table | None:
             Cell(row["method"]),
             with_interval(row, "relative_difference", 100.0, 1, signs=True),
             with_interval(row, "gap_closed", 100.0, 0),
+            _if_known(row, "replicas_gap_closed", 100.0, 0),
         )
         for row in rows
     )
-    columns = (Column("method", numeric=False), Column("against the rivals, %"), Column("gap closed, %"))
-    return Table("Means over the environments, each counted alike", columns, cells)
+    columns = (
+        Column("method", numeric=False), Column("against the rivals, %"), Column("gap closed, %"),
+        Column("with replicas alone, %"),
+    )  # fmt: skip
+    used = [place < _ALWAYS or any(row[place].text for row in cells) for place in range(len(columns))]
+    return Table(
+        "Means over the environments, each counted alike",
+        tuple(compress(columns, used)),
+        tuple(tuple(compress(row, used)) for row in cells),
+    )
 
 
 def _cost_cells(row: Row, against: Row | None, said: Row, decimals: int) -> tuple[Cell, ...]:
@@ -190,7 +199,7 @@ def _cost_cells(row: Row, against: Row | None, said: Row, decimals: int) -> tupl
             Cell("failed"),
             *[Cell(UNKNOWN)] * 2,
             Cell(row["failure"]),
-            *[Cell("")] * 2,
+            *[Cell("")] * 3,
         )
     compared = (Cell(""), Cell(""), Cell(""))
     if against is not None:
@@ -205,6 +214,7 @@ def _cost_cells(row: Row, against: Row | None, said: Row, decimals: int) -> tupl
     return (
         name, Cell(runs_text(row)), with_interval(row, "cost", 1.0, decimals), *compared,
         _if_known(row, "regret", 1.0, decimals), _if_known(row, "gap_closed", 100.0, 0),
+        _if_known(row, "replicas_gap_closed", 100.0, 0),
     )  # fmt: skip
 
 
@@ -250,6 +260,11 @@ def _legend(said: Row) -> str:
         parts.append(
             f"Regret: cost beyond the {said['regret_against']}, on the episodes of the bound; gap closed: "
             "share of the way from the rival to that bound."
+        )
+    if said["replicas_bound"] is not None:
+        parts.append(
+            f"With replicas alone: share of the way to the {said['replicas_bound']}, which holds for methods "
+            "that leave the pods as they are; of these only."
         )
     return " ".join(parts)
 

@@ -25,7 +25,9 @@ _SUMMARY_KEYS = (
     "protocol", "description", "part", "seeds", "level", "resamples", "versions", "remarks", "environments",
     "summary", "comparisons", "overall",
 )  # fmt: skip
-_WORDS = ("rival", "rival_choice", "best_controller_in_hindsight", "regret_against")  # None stays None
+_WORDS = (  # None stays None
+    "rival", "rival_choice", "best_controller_in_hindsight", "regret_against", "replicas_bound",
+)  # fmt: skip
 _SAME = 1e-9  # relative: means are added up in another order, nothing more
 
 Row = Mapping[str, Any]
@@ -149,6 +151,7 @@ def _fields(
                 rival_choice=said["rival_choice"],
                 hindsight=by_label.get(said["best_controller_in_hindsight"]),
                 bound=by_label.get(said["regret_against"]),
+                replicas_bound=by_label.get(said["replicas_bound"]),
             )
         )
     return tuple(found)

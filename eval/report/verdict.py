@@ -194,19 +194,27 @@ def _verdict_at_equal_violation(row: Row) -> str:
 
 
 def _gap(method: str, document: Mapping[str, Any]) -> list[str]:
+    gaps = {
+        "gap_closed": "the gap between rival and lower bound",
+        "replicas_gap_closed": "the gap to the bound of methods that decide replicas alone",
+    }
+    return [text for name, gap in gaps.items() for text in _one_gap(method, document, name, gap)]
+
+
+def _one_gap(method: str, document: Mapping[str, Any], name: str, gap: str) -> list[str]:
     overall = next((row for row in document["overall"] if row["method"] == method), None)
-    if overall is not None and _is_known(overall, "gap_closed"):
-        return [f"Of the gap between rival and lower bound {_closed(method, overall)}, on average."]
-    rows = [row for row in document["summary"] if row["method"] == method and _is_known(row, "gap_closed")]
-    each = [f"{_closed(method, row)} on {short_id(row['environment'])}" for row in rows]
-    return [f"Of the gap between rival and lower bound {_listed(each)}."] if each else []
+    if overall is not None and _is_known(overall, name):
+        return [f"Of {gap} {_closed(method, overall, name)}, on average."]
+    rows = [row for row in document["summary"] if row["method"] == method and _is_known(row, name)]
+    each = [f"{_closed(method, row, name)} on {short_id(row['environment'])}" for row in rows]
+    return [f"Of {gap} {_listed(each)}."] if each else []
 
 
-def _closed(method: str, row: Row) -> str:
-    text = _percent(row, "gap_closed").replace("+", "")
-    if row["gap_closed_lower"] > 0.0:
+def _closed(method: str, row: Row, name: str) -> str:
+    text = _percent(row, name).replace("+", "")
+    if row[f"{name}_lower"] > 0.0:
         return f"{method} closes {text}"
-    if row["gap_closed_upper"] < 0.0:
+    if row[f"{name}_upper"] < 0.0:
         return f"{method} closes nothing ({text})"
     return f"it is open whether {method} closes anything ({text})"
 

@@ -1,7 +1,9 @@
 import pytest
 
-from podgym.baselines import CONTROLLERS, controller_options, make_controller
+from podgym.baselines import CONTROLLERS, REPLICAS_ONLY, controller_options, leaves_quotas, make_controller
+from podgym.envs import AutoscaleEnv
 from podgym.envs.cluster import ClusterObservation, Quota, ServiceDecision, ServiceView
+from podgym.envs.make import scenario_config
 from podgym.errors import InputError
 
 
@@ -20,6 +22,28 @@ def test_every_controller_can_be_made_and_decides_for_every_service():
         assert len(decisions) == 2
         if name != "random":  # it needs to see nothing; the others change nothing as long as they are blind
             assert decisions == (ServiceDecision(), ServiceDecision())
+
+
+@pytest.mark.parametrize("name", sorted(REPLICAS_ONLY))
+def test_controllers_of_replicas_leave_the_pods_as_they_are(name):
+    """Through an episode with a burst, in which all but the static one scale."""
+    env = AutoscaleEnv(scenario_config("burst"))
+    controller = make_controller(name)
+    env.reset(seed=7)
+    controller.reset()
+    wanted = set()
+    for _ in range(env.episode_steps):
+        decisions = controller.decide(env.observe())
+        assert all(each == ServiceDecision(replicas=each.replicas) for each in decisions)
+        wanted |= {each.replicas for each in decisions}
+        env.step_decisions(decisions)
+    assert (len(wanted) > 2) == (name != "static")
+
+
+def test_who_may_change_quotas_is_not_said_to_leave_them():
+    assert not any(leaves_quotas(name, {}) for name in CONTROLLERS if name not in REPLICAS_ONLY)
+    assert leaves_quotas("lstm_ga", {"keep_quotas": True})
+    assert not leaves_quotas("lstm_ga", {"keep_quotas": False})
 
 
 def test_options_reach_the_controller():

@@ -125,6 +125,56 @@ def test_regret_and_gap_by_hand(made):
     assert math.isnan(bound["regret"])
 
 
+@pytest.fixture
+def two_bounds(make_protocol):
+    """A rule of replicas, its bound 200 below, the bound of everything 400 below, and who changes quotas."""
+    protocol = make_protocol(
+        ControllerMethod("rule"), ids=(BURST, FLASH), episodes=30, resamples=2000, rival="rule", changes={}
+    )
+    return (
+        Made(protocol)
+        .add("rule", np.zeros(30), controller="rule")
+        .add("hpa", np.full(30, -50.0), controller="hpa")
+        .add("lstm_ga", np.full(30, -100.0), controller="lstm_ga")
+        .add("lstm_ga of replicas", np.full(30, -20.0), controller="lstm_ga", options={"keep_quotas": True})
+        .add("small pods", np.full(30, -60.0), controller="hpa", changes={"seed": 1})
+        .add("lower bound, quotas", np.full(30, -400.0), kind="lower_bound", quotas=True)
+        .add("lower bound", np.full(30, -200.0), kind="lower_bound")
+    )
+
+
+def test_the_gap_to_the_bound_of_replicas_is_of_methods_that_leave_the_pods_alone(two_bounds):
+    document = two_bounds.document()
+    shares = {
+        row["method"]: (row["gap_closed"], row["replicas_gap_closed"])
+        for row in document["summary"]
+        if row["environment"] == FLASH
+    }
+    nan = math.nan
+    expected = {
+        "rule": (nan, nan),
+        "hpa": (0.125, 0.25),
+        "lstm_ga": (0.25, nan),
+        "lstm_ga of replicas": (0.05, 0.1),
+        "small pods": (0.15, nan),
+        "lower bound, quotas": (nan, nan),
+        "lower bound": (0.5, nan),
+    }
+    assert set(shares) == set(expected)
+    for method, both in expected.items():
+        assert shares[method] == pytest.approx(both, nan_ok=True), method
+    overall = {row["method"]: row["replicas_gap_closed"] for row in document["overall"]}
+    assert overall["hpa"] == pytest.approx(0.25)
+    assert math.isnan(overall["lstm_ga"])
+    assert [each["replicas_bound"] for each in document["environments"]] == ["lower bound"] * 2
+
+
+def test_a_bound_of_replicas_alone_is_not_named_twice(made):
+    document = made.document()
+    assert [each["replicas_bound"] for each in document["environments"]] == [None, None]
+    assert all(math.isnan(row["replicas_gap_closed"]) for row in document["summary"])
+
+
 def test_of_two_bounds_the_lower_one_holds_for_every_method(made):
     made.add("lower bound, quotas", np.full(30, -500.0), kind="lower_bound")
     summary = made.document()["summary"]

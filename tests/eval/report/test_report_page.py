@@ -87,6 +87,7 @@ def test_every_number_of_the_summary_is_on_the_page(rich_run, rich_html, read_pa
             for heading, column, factor in (
                 ("regret", "regret", 1.0),
                 ("gap closed, %", "gap_closed", 100.0),
+                ("with replicas alone, %", "replicas_gap_closed", 100.0),
             ):
                 assert not math.isfinite(row[column]) or agrees(cells[heading], row, column, factor)
         if row["kind"] != "lower_bound":

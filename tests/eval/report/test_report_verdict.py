@@ -32,6 +32,7 @@ def summary(environment, method, kind="controller", **more):
         "environment": environment, "method": method, "kind": kind, "variant_of": "", "failure": "",
         "episodes": 500, "training_seeds": 5 if kind == "policy" else 1, "slo_violation_ratio": 0.02,
         **dict.fromkeys((f"gap_closed{end}" for end in ("", "_lower", "_upper")), math.nan),
+        **dict.fromkeys((f"replicas_gap_closed{end}" for end in ("", "_lower", "_upper")), math.nan),
     }  # fmt: skip
     return row | more
 
@@ -164,9 +165,14 @@ def test_the_gap_to_the_bound(ends, words):
         "method": "ppo", "environments": 3, "relative_difference": -0.05, "relative_difference_lower": -0.06,
         "relative_difference_upper": -0.04, "gap_closed": middle, "gap_closed_lower": ends[0],
         "gap_closed_upper": ends[1],
+        **dict.fromkeys((f"replicas_gap_closed{end}" for end in ("", "_lower", "_upper")), math.nan),
     }  # fmt: skip
     text = said(document([comparison(name) for name in NAMES], overall=[overall]))
-    assert words in text
+    assert f"Of the gap between rival and lower bound {words}" in text
+    assert "replicas alone" not in text
+    overall |= {f"replicas_{name}": value for name, value in overall.items() if name.startswith("gap_closed")}
+    text = said(document([comparison(name) for name in NAMES], overall=[overall]))
+    assert f"Of the gap to the bound of methods that decide replicas alone {words}" in text
     assert "over all environments, each counted alike, is \u22125.0 % [\u22126.0 to \u22124.0]" in text
 
 
