@@ -13,6 +13,7 @@ from podgym.envs.kubernetes.errors import (
     ClusterError,
     ConflictError,
     ForeignChangeError,
+    OverruledError,
     TargetGoneError,
 )
 from podgym.envs.kubernetes.guard import (
@@ -25,6 +26,7 @@ from podgym.envs.kubernetes.guard import (
     quota_refusal,
 )
 from podgym.envs.kubernetes.interval import ServiceState
+from podgym.envs.kubernetes.objects import ScaleState
 from podgym.envs.kubernetes.pod_quotas import PodQuotas
 from podgym.envs.kubernetes.readings import DeploymentState
 from podgym.envs.kubernetes.settings import KubernetesSettings
@@ -39,8 +41,8 @@ class Writer(Protocol):
         """Read a Deployment."""
         ...
 
-    def set_replicas(self, deployment: DeploymentState, replicas: int) -> object:
-        """Scale it."""
+    def set_replicas(self, deployment: DeploymentState, replicas: int) -> ScaleState:
+        """Scale it; return what holds now."""
         ...
 
     def set_quota(self, deployment: DeploymentState, container: str, quota: Quota) -> None:
@@ -142,6 +144,7 @@ class Actuator:
         Raises:
             InputError: the decision needs VPA's webhook.
             ForeignChangeError: someone else scales the target.
+            OverruledError: the API server set other replicas than those that were written.
             ClusterError: see ``podgym.envs.kubernetes.errors``.
         """
         if decision.admission is not None:
@@ -150,16 +153,20 @@ class Actuator:
                 "needs VPA's admission webhook; take a controller that changes the template, or let the "
                 "cluster's VPA decide and only watch it (--controller cluster)."
             )
-        verdict, deployment, written = self._scale(
-            decision.replicas, deployment, state.replicas_ready if pods_known else None, signals, now_s
-        )
         problems: list[str] = []
+        ready = state.replicas_ready if pods_known else None
+        verdict, deployment, written = self._scale(
+            decision.replicas, deployment, ready, signals, now_s, problems
+        )
         if written and self._settings.emit_events:
             self._tried(problems, partial(self._tell, deployment, verdict))
         now = _as_set(state.quota, deployment.quotas.get(self._target.container))
         wanted = _wanted_quota(decision, now)
         refusal = quota_refusal(wanted, now, verdict)
-        quota = guard_quota(wanted, now, verdict) if self._writes else None
+        if refusal is None and self._is_stuck(deployment):
+            refusal = "quota_paused"
+            problems.append(_paused_words(deployment))
+        quota = guard_quota(wanted, now, verdict) if self._writes and refusal is None else None
         if quota is not None and not self._tried(problems, partial(self._set_quota, deployment, quota)):
             quota = None
         if self._writes and self._in_place:
@@ -178,6 +185,7 @@ class Actuator:
         ready: int | None,
         signals: tuple[Signal, ...],
         now_s: float,
+        problems: list[str],
     ) -> tuple[Verdict, DeploymentState, bool]:
         """Judge and write the replicas; a conflict is read anew and judged anew."""
         before = self._memory
@@ -191,9 +199,8 @@ class Actuator:
             # An error may hide a write that was done, so until the next reading either may be true.
             self.expected = frozenset((deployment.replicas, verdict.replicas))
             try:
-                self._api.set_replicas(deployment, verdict.replicas)
-                if self._settings.mode == "act":
-                    self.expected = frozenset((verdict.replicas,))
+                answer = self._api.set_replicas(deployment, verdict.replicas)
+                self._note_answer(answer, deployment, verdict, problems)
                 return verdict, deployment, True
             except ConflictError:
                 self.expected = frozenset((deployment.replicas,))
@@ -201,6 +208,24 @@ class Actuator:
                     raise
                 deployment = self._reread(deployment)
         return verdict, deployment, False
+
+    def _note_answer(
+        self, answer: ScaleState, deployment: DeploymentState, verdict: Verdict, problems: list[str]
+    ) -> None:
+        """Look at what the API server made of the replicas that were written."""
+        acts = self._settings.mode == "act"
+        if acts:
+            self.expected = frozenset((answer.replicas,))
+        if answer.replicas == verdict.replicas:
+            return
+        overruled = OverruledError(
+            f"{deployment.namespace}/{deployment.name}: {verdict.replicas} replicas were written, and the "
+            f"API server made {answer.replicas} of them, as an admission webhook does; keep min_replicas and "
+            "max_replicas within what it allows, or exempt this Deployment."
+        )
+        if acts:  # no decision holds any more: neither the guard's bounds nor its rates
+            raise overruled
+        problems.append(str(overruled))
 
     @property
     def _writes(self) -> bool:
@@ -226,6 +251,8 @@ class Actuator:
     def _reread(self, deployment: DeploymentState) -> DeploymentState:
         """Read the Deployment again after a conflict; a change of its status alone is no rival."""
         fresh = self._api.deployment(deployment.namespace, deployment.name)
+        if fresh.uid != deployment.uid:
+            raise TargetGoneError(f"{deployment.namespace}/{deployment.name} was deleted and made again.")
         if fresh.replicas != deployment.replicas:
             raise ForeignChangeError(
                 f"{deployment.namespace}/{deployment.name}: someone else changed the replicas from "
@@ -244,12 +271,25 @@ class Actuator:
         choice = self._settings.resize
         return choice == "in_place" or (choice == "auto" and self._writes and self._api.can_resize())
 
+    def _is_stuck(self, deployment: DeploymentState) -> bool:
+        """Whether a changed template would reach no pod; shadow mode does not ask whether pods can resize."""
+        known = self._writes or self._settings.resize == "template"
+        return deployment.paused and known and not self._in_place
+
     def _evict(self, decision: ServiceDecision, verdict: Verdict, problems: list[str]) -> None:
         """Evict pods, if the data are good and there is a history."""
         if not self._writes or verdict.quotas != "any":
             return
         for pod in decision.evict[: self._evictions]:
             self._tried(problems, partial(self._api.evict_pod, self._target.watched.namespace, pod))
+
+
+def _paused_words(deployment: DeploymentState) -> str:
+    where = f"{deployment.namespace}/{deployment.name}"
+    return (
+        f"{where} is paused (spec.paused), so a changed template would reach no pod: its quota stays. Set "
+        f"resize: in_place, or kubectl rollout resume -n {deployment.namespace} deployment {deployment.name}."
+    )
 
 
 def _as_number(value: object) -> float | None:

@@ -52,20 +52,28 @@ class Caller:
         self.connection = connection
         self.settings = settings
         self._sleep, self._now = sleep, now
-        self._budget = CallBudget()
+        self._limit: int | None = None
+        self._budgets: dict[str, CallBudget] = {}
+        self.charge("")
 
     @property
     def calls(self) -> int:
-        """Calls since the step began, retries included."""
-        return self._budget.calls
+        """Calls since the step began, for all services, retries included."""
+        return sum(budget.calls for budget in self._budgets.values())
 
     def begin_step(self) -> None:
-        """Allow as many calls as ``safety.max_api_calls_per_step`` says for each service."""
-        self._budget = CallBudget(self.settings.safety.max_api_calls_per_step * len(self.settings.services))
+        """Allow each service as many calls as ``safety.max_api_calls_per_step`` says; see ``charge``."""
+        self._limit, self._budgets = self.settings.safety.max_api_calls_per_step, {}
+        self.charge("")
 
     def end_steps(self) -> None:
         """Only count from here on: what comes before the first step and after the last is no step."""
-        self._budget = CallBudget()
+        self._limit, self._budgets = None, {}
+        self.charge("")
+
+    def charge(self, service: str) -> None:
+        """Let a service pay for the calls from here on, so that none takes those of another."""
+        self._budget = self._budgets.setdefault(service, CallBudget(self._limit))
 
     def ask(
         self,

@@ -18,6 +18,7 @@ from podgym.envs.kubernetes.errors import (
     ClusterError,
     ConflictError,
     ForeignChangeError,
+    OverruledError,
     TargetGoneError,
 )
 from podgym.envs.kubernetes.interval import ServiceState, interval_report
@@ -33,7 +34,11 @@ class ClusterApi(Writer, Keeper, Protocol):
     """What a cluster needs of ``KubernetesApi``."""
 
     def begin_step(self) -> None:
-        """Renew the budget of calls."""
+        """Renew the budgets of calls."""
+        ...
+
+    def charge(self, service: str) -> None:
+        """Let a service pay for the calls from here on."""
         ...
 
     @property
@@ -187,8 +192,13 @@ class KubernetesCluster:
             for before, now, change in zip(self._before, self.states, self._replica_changes, strict=True)
         ]
 
+    @property
+    def held(self) -> bool:
+        """Whether ``close`` has anything to give back."""
+        return self._custody.held
+
     def close(self) -> tuple[str, ...]:
-        """Restore what was found, if the settings say so; return what was done, in words.
+        """Restore what was found, see ``Custody.release``; return what was done, in words.
 
         Raises:
             ClusterError: something could not be restored; the text says what and how to do it later.
@@ -211,6 +221,7 @@ class KubernetesCluster:
         self, index: int, decision: ServiceDecision, now_s: float, epoch_s: float
     ) -> ServiceStep:
         deployment, state = self._deployments[index], self.states[index]
+        self._api.charge(self.targets[index].name)
         self._replica_changes[index] = 0
         try:
             step = self._actuators[index].carry_out(
@@ -219,7 +230,7 @@ class KubernetesCluster:
             )  # fmt: skip
         except AccessDeniedError:
             raise
-        except (ForeignChangeError, TargetGoneError) as error:
+        except (ForeignChangeError, OverruledError, TargetGoneError) as error:
             self._end(index, error)
             return _held(self.targets[index].name, deployment.replicas, str(error))
         except ClusterError as error:  # conflicts that do not end, a spent budget, what may pass: hold
@@ -262,6 +273,7 @@ class KubernetesCluster:
 
     def _refresh_target(self, index: int, target: Target) -> None:
         self._pods_known[index] = False
+        self._api.charge(target.name)
         deployment = self._read_deployment(target)
         if self._settings.mode == "act":
             self._require_ours(index, target, deployment)

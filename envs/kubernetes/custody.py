@@ -18,7 +18,7 @@ from podgym.envs.kubernetes.ownership import (
 )
 from podgym.envs.kubernetes.readings import DeploymentState
 from podgym.envs.kubernetes.settings import KubernetesSettings
-from podgym.envs.kubernetes.snapshot import SnapshotApi, load, restore, save
+from podgym.envs.kubernetes.snapshot import SnapshotApi, give_owners_back, load, restore, save
 from podgym.envs.kubernetes.targets import Target
 from podgym.errors import InputError
 
@@ -111,6 +111,11 @@ class Custody:
         """Leave a target's replicas to whoever changed them; everything else is still given back."""
         self._foreign.add(index)
 
+    @property
+    def held(self) -> bool:
+        """Whether ``release`` has anything to give back."""
+        return any(self._settings.restore or stopped for stopped in self._stopped.values())
+
     def holds(self, deployment: DeploymentState) -> bool:
         """Return whether a Deployment still carries the note of this run."""
         try:
@@ -120,29 +125,41 @@ class Custody:
         return snapshot is not None and snapshot.run_id == self._run_id
 
     def release(self) -> tuple[str, ...]:
-        """Give back what was taken, if the settings say so; return what was done, in words.
+        """Give back what was taken; return what was done, in words.
+
+        With ``restore: false`` these are only the autoscalers that were stopped: nobody asked for a service
+        without one.
 
         Raises:
             ClusterError: something could not be given back; everything else was.
         """
         words: list[str] = []
         failures: list[str] = []
-        for index in sorted(self._stopped if self._settings.restore else ()):
+        for index in sorted(self._stopped):
             try:
-                words += self._give_back(index)
+                words += self._release(index)
             except (ClusterError, InputError) as error:
                 watched = self._targets[index].watched
                 failures.append(
                     f"{watched.namespace}/{watched.deployment}: {error}; do it later: podgym restore "
                     f"--namespace {watched.namespace} --deployment {watched.deployment}"
                 )
-            else:
-                self._forget(index)
         if failures:
             raise ClusterError("not restored: " + "; ".join(failures))
         return tuple(words)
 
-    def _give_back(self, index: int) -> tuple[str, ...]:
+    def _release(self, index: int) -> tuple[str, ...]:
+        if self._settings.restore:
+            words = self._give_back(index)
+            self._forget(index)
+        elif self._stopped[index]:
+            words = self._give_back(index, only_owners=True)
+            self._stopped[index] = ()  # the note stays, and the next episode finds them anew
+        else:
+            words = ()
+        return words
+
+    def _give_back(self, index: int, *, only_owners: bool = False) -> tuple[str, ...]:
         self._api.end_steps()
         watched = self._targets[index].watched
         try:
@@ -154,6 +171,8 @@ class Custody:
             return hand_back(self._api, self._stopped[index])
         if snapshot.run_id != self._run_id:
             return ()  # another run has it, and noted who was stopped
+        if only_owners:
+            return give_owners_back(self._api, deployment, snapshot)
         if index in self._foreign:
             snapshot = dataclasses.replace(snapshot, replicas=deployment.replicas)
         return restore(self._api, deployment, snapshot)

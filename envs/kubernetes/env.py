@@ -19,6 +19,7 @@ from podgym.envs.forecasts import choose_forecast
 from podgym.envs.kubernetes.bridge import Bridge
 from podgym.envs.kubernetes.clock import Clock, SystemClock
 from podgym.envs.kubernetes.cluster import ClusterApi, KubernetesCluster, StepLog
+from podgym.envs.kubernetes.forgotten import Forgotten
 from podgym.envs.kubernetes.live_outlook import LiveOutlook
 from podgym.envs.kubernetes.readings import MetricsSource, WatchedService
 from podgym.envs.kubernetes.settings import KubernetesSettings, read_settings
@@ -41,7 +42,8 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
 
     Observations, actions, reward and ``info`` are those of the simulated environment that the settings name;
     a step waits for the end of its control interval by the clock on the wall. Every decision passes the
-    guard. ``close`` restores what was found.
+    guard. ``close`` restores what was found, and so does the end of a ``with``; an environment that is
+    forgotten does when it is collected or the program ends, with a ``ResourceWarning``.
 
     An episode ends by truncation: at its time limit, or earlier when its target was deleted or someone else
     scales it; ``ended_because`` says so.
@@ -111,6 +113,7 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
             interval_s=self.config.cluster.control_interval_s, run_id=run_id or uuid4().hex[:12],
         )  # fmt: skip
         self._started = False
+        self._forgotten = Forgotten(self, self.cluster)
 
     @property
     def observation_names(self) -> tuple[str, ...]:
@@ -189,6 +192,7 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         super().reset(seed=seed)
         self._started = False
         cluster = self.cluster
+        self._forgotten.watch()
         cluster.begin()
         week_time_s = _week_time_s(cluster.start_epoch_s)
         self._live.begin(self._history(), week_time_s)
@@ -253,12 +257,13 @@ class KubernetesEnv(gym.Env[NDArray[np.float32], NDArray[Any]]):
         return np.asarray(masks[0])
 
     def close(self) -> None:
-        """Restore what was found, if the settings say so.
+        """Restore what was found; with ``restore: false`` only autoscalers that were stopped are given back.
 
         Raises:
             ClusterError: something could not be restored; the text says what and how to do it later.
         """
         self._started = False
+        self._forgotten.cancel()
         self.cluster.close()
 
     def _advance(

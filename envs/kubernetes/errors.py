@@ -28,6 +28,10 @@ class ForeignChangeError(ClusterError):
     """Someone else scales the target; the run yields."""
 
 
+class OverruledError(ClusterError):
+    """The API server made something else of what was written; the episode ends, and what was found counts."""
+
+
 class TargetGoneError(ClusterError):
     """The Deployment was deleted (404). It is never made again; the episode ends, truncated."""
 

@@ -7,7 +7,7 @@ from podgym.envs.cluster import Quota
 from podgym.envs.kubernetes.guard_state import REASONS, Verdict
 
 QUOTA_REFUSALS = {code: text for code, text in REASONS.items() if code.startswith("quota_")}
-"""Every code of ``quota_refusal``, and what it means."""
+"""Every code for a quota that is not written, and what it means."""
 
 LEAST_CPU_CORES, MOST_CPU_CORES = 0.001, 1024.0
 LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES = 2.0**20, 2.0**46

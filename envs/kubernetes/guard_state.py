@@ -52,8 +52,9 @@ REASONS: dict[str, str] = {
     "quota_out_of_range": "an amount is not positive, or more or less than any pod can have",
     "quota_limit_below_request": "a limit is below its request",
     "quota_down": "an amount shrinks, which it may not now",
+    "quota_paused": "the Deployment is paused (spec.paused): a changed template would reach no pod",
 }
-"""Every code that a verdict or ``quota_refusal`` can give, and what it means."""
+"""Every code that a verdict, ``quota_refusal`` or the actuator can give, and what it means."""
 
 # Sums of binary fractions such as 0.1 s must not be a hair short of the window that they add up to.
 _ROUNDING_S = 1e-6

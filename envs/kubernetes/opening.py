@@ -20,6 +20,10 @@ def open_api(settings: KubernetesSettings) -> KubernetesApi:
 class UsageReader(Protocol):
     """Reads metrics-server, as ``KubernetesApi`` does."""
 
+    def charge(self, service: str) -> None:
+        """Let a service pay for the calls from here on."""
+        ...
+
     def deployment(self, namespace: str, name: str) -> DeploymentState:
         """Read a Deployment."""
         ...
@@ -38,6 +42,7 @@ def open_metrics(settings: KubernetesSettings, api: UsageReader) -> MetricsSourc
     from podgym.envs.kubernetes.metrics_server import MetricsServerMetrics
 
     def usage(service: WatchedService) -> dict[str, PodUsage]:
+        api.charge(service.name)
         deployment = api.deployment(service.namespace, service.deployment)
         return api.pod_usage(service.namespace, deployment.selector, service.container)
 

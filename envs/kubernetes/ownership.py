@@ -18,6 +18,7 @@ from podgym.errors import InputError
 
 PAUSED = "autoscaling.keda.sh/paused"
 PAUSED_REPLICAS = "autoscaling.keda.sh/paused-replicas"
+_NOT_PAUSED = ("0", "f", "F", "false", "FALSE", "False")  # in Go; KEDA takes anything else for a pause
 _KINDS = {kind.name: kind for kind in (HPA, SCALED_OBJECT, VPA)}
 _DIRECTIONS = ("scaleUp", "scaleDown")
 
@@ -274,7 +275,9 @@ def _annotations(item: Json) -> Json:
 
 
 def _paused(item: Json) -> bool:
-    return _annotations(item).get(PAUSED) == "true" or PAUSED_REPLICAS in _annotations(item)
+    """Return whether KEDA leaves the target alone; ``paused-scale-in`` stops only one direction."""
+    annotations = _annotations(item)
+    return PAUSED_REPLICAS in annotations or annotations.get(PAUSED, "false") not in _NOT_PAUSED
 
 
 def _former_pause(item: Json) -> str:

@@ -29,6 +29,7 @@ from podgym.errors import InputError
 
 _SILENT_SERVICES = 2
 _SCRAPES_PER_WINDOW = 4  # Prometheus' own advice for rate(): one or two scrapes may fail
+_PUNCTUAL = 0.95  # two scrapes of 30 s fit into 60 s only if neither is late, and they are
 _LOOKBACK_WINDOWS, _SHORTEST_LOOKBACK_S = 10.0, 600.0
 _MOST_POINTS = 10_000  # Prometheus refuses more than 11 000 points per series
 
@@ -193,10 +194,10 @@ class PrometheusMetrics:
         except PrometheusError:
             return  # raw samples of many series may be too much; nothing else needs them
         interval_s = scrape_interval_s(samples)
-        if 2.0 * interval_s > window_s:
+        if 2.0 * interval_s > _PUNCTUAL * window_s:
             raise InputError(
-                f"{where}: samples come every {interval_s:.3g} s, so a window of {window_s:g} s seldom holds "
-                f"the two that a rate needs; set metrics.window_s to "
+                f"{where}: samples come every {interval_s:.3g} s, so a window of {window_s:g} s does not "
+                f"always hold the two that a rate needs; set metrics.window_s to "
                 f"{math.ceil(_SCRAPES_PER_WINDOW * interval_s)} or scrape more often."
             )
         jobs = scraped_twice(samples)

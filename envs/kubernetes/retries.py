@@ -43,7 +43,7 @@ class CallBudget:
         """
         if self.limit is not None and self.calls >= self.limit:
             raise BudgetExceededError(
-                f"the {self.limit} calls of the API server that one step may make are spent; "
+                f"the {self.limit} calls of the API server that one step may make for one service are spent; "
                 "the step holds (safety.max_api_calls_per_step)."
             )
         self.calls += 1

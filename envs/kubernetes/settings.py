@@ -91,8 +91,9 @@ class MetricsSettings:
     """File with the bearer token for Prometheus; it is read anew for every request and never shown."""
     queries: Mapping[str, str] = field(default_factory=dict)
     """PromQL by name, in place of the defaults; see ``podgym.envs.kubernetes.queries``."""
-    window_s: float = 30.0
-    """Averaging window of rates, seconds."""
+    window_s: float = 60.0
+    """Averaging window of rates, seconds; it should hold four values of the slowest metric, and cAdvisor's
+    come every 10 to 15 s."""
     max_age_s: float = 60.0
     """A sample older than this is stale: it never makes a service smaller."""
     timeout_s: float = 3.0
@@ -188,9 +189,10 @@ class KubernetesSettings:
     ``shadow``: nothing is written."""
     take_over: bool = False
     """Act on targets that an HPA, a ScaledObject or a VPA manages: they are stopped, and given back at the
-    end."""
+    end, whatever ``restore`` says."""
     restore: bool = True
-    """Whether the state found at the start is restored at the end."""
+    """Whether the replicas and quotas found at the start are restored at the end; false: they stay as the
+    last decision left them, with the note of what was found, for ``podgym restore``."""
     resize: Resize = "auto"
     """How quotas change: ``in_place`` (resize of the running pods), ``template`` (roll out), ``auto``: in
     place where the API server serves it."""

@@ -4,6 +4,7 @@ The annotation is the only record that survives a killed process, so it is writt
 removed after everything else.
 """
 
+import dataclasses
 import json
 import math
 import time
@@ -14,9 +15,15 @@ from typing import Any, Protocol
 
 from podgym.envs.cluster import Quota
 from podgym.envs.kubernetes.answers import RefusedError
-from podgym.envs.kubernetes.errors import ConflictError
+from podgym.envs.kubernetes.errors import ConflictError, OverruledError
 from podgym.envs.kubernetes.kinds import VPA
-from podgym.envs.kubernetes.objects import QUOTA_FIELDS, quota_of, resources_of, same_quota
+from podgym.envs.kubernetes.objects import (
+    QUOTA_FIELDS,
+    ScaleState,
+    quota_of,
+    resources_of,
+    same_quota,
+)
 from podgym.envs.kubernetes.ownership import OwnerApi, Stopped, hand_back
 from podgym.envs.kubernetes.readings import DeploymentState, PodState
 from podgym.errors import InputError
@@ -47,8 +54,8 @@ class SnapshotApi(OwnerApi, Protocol):
         """Set annotations."""
         ...
 
-    def set_replicas(self, deployment: DeploymentState, replicas: int) -> object:
-        """Scale it."""
+    def set_replicas(self, deployment: DeploymentState, replicas: int) -> ScaleState:
+        """Scale it; return what holds now."""
         ...
 
     def set_quota(self, deployment: DeploymentState, container: str, quota: Quota) -> None:
@@ -208,20 +215,48 @@ def restore(api: SnapshotApi, deployment: DeploymentState, snapshot: Snapshot) -
 
     Raises:
         TargetGoneError: the Deployment was deleted, or deleted and made again.
+        OverruledError: the API server set other replicas; everything else was done.
         ClusterError: something could not be done; do it again.
     """
     api.end_steps()
     current = api.deployment(deployment.namespace, deployment.name)
-    rolled_out = _restore_template(api, current, snapshot)
-    current, scaled = _restore_replicas(api, current, snapshot)
-    words = rolled_out + scaled
+    changed = _restore_template(api, current, snapshot)
+    current, scaled, replicas = _restore_replicas(api, current, snapshot)
+    words = changed + scaled
+    rolls_out = changed and not current.paused
     # A roll-out replaces every pod; a VPA gives pods quotas of its own.
-    if not rolled_out and not any(each.kind == VPA.name for each in snapshot.stopped):
+    if not rolls_out and not any(each.kind == VPA.name for each in snapshot.stopped):
         words += _restore_pods(api, current, snapshot)
     words += hand_back(api, snapshot.stopped)
+    if replicas != snapshot.replicas:
+        raise OverruledError(
+            f"{current.namespace}/{current.name}: the {snapshot.replicas} replicas that were found were "
+            f"written, and the API server made {replicas} of them, as an admission webhook does; the note of "
+            f"what was found stays. To leave it so: kubectl annotate -n {current.namespace} deployment "
+            f"{current.name} {ANNOTATION}-"
+        )
     if ANNOTATION in current.annotations:
         api.annotate(current, {ANNOTATION: None})
         words += (f"annotation {ANNOTATION} removed",)
+    return words
+
+
+def give_owners_back(api: SnapshotApi, deployment: DeploymentState, snapshot: Snapshot) -> tuple[str, ...]:
+    """Give back what was stopped and note that it was; replicas, quotas and the annotation stay.
+
+    Args:
+        api: the API server.
+        deployment: as it was read, at any time.
+        snapshot: what it was like.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        ClusterError: something could not be done; do it again.
+    """
+    words = hand_back(api, snapshot.stopped)
+    api.annotate(deployment, {ANNOTATION: to_text(dataclasses.replace(snapshot, stopped=()))})
     return words
 
 
@@ -232,27 +267,29 @@ def _restore_template(api: SnapshotApi, current: DeploymentState, snapshot: Snap
             words.append(f"container {container} is gone; its quota is left")
         elif not same_quota(current.quotas[container], quota):
             api.set_quota(current, container, quota)
-            words.append(f"quota of container {container} restored")
+            later = "; the Deployment is paused, so it rolls out when resumed" if current.paused else ""
+            words.append(f"quota of container {container} restored{later}")
     return tuple(words)
 
 
 def _restore_replicas(
     api: SnapshotApi, current: DeploymentState, snapshot: Snapshot
-) -> tuple[DeploymentState, tuple[str, ...]]:
+) -> tuple[DeploymentState, tuple[str, ...], int]:
+    """Return the Deployment, what was done, and the replicas that hold now."""
     failures = 0
     while True:
         current = api.deployment(current.namespace, current.name)
         if current.replicas == snapshot.replicas:
-            return current, ()
+            return current, (), current.replicas
         try:
-            api.set_replicas(current, snapshot.replicas)
+            answer = api.set_replicas(current, snapshot.replicas)
         except ConflictError:
             # Its status changes while it rolls out; the replicas are to be these whatever they are now.
             failures += 1
             if failures == _ATTEMPTS:
                 raise
         else:
-            return current, (f"replicas {current.replicas} to {snapshot.replicas}",)
+            return current, (f"replicas {current.replicas} to {answer.replicas}",), answer.replicas
 
 
 def _restore_pods(api: SnapshotApi, current: DeploymentState, snapshot: Snapshot) -> tuple[str, ...]:

@@ -1,19 +1,18 @@
 """The command that sends load while an episode runs: a process of its own, started and stopped with it."""
 
-import ctypes
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from podgym.errors import InputError, unknown_name
+from podgym.eval.live.load_watchman import Watchman
 from podgym.eval.live.redaction import public_output
 from podgym.files import write_text
 
@@ -21,7 +20,7 @@ PLACEHOLDERS = ("output", "seed", "duration_s")
 """What ``{name}`` in the command may stand for: a folder, the seed and the length of the episode."""
 LOG_FILE = "load.log"
 GROUP_FILE = "load.pgid"
-"""Number of the load's process group, as long as it runs: what is left of it after a ``kill -9``."""
+"""Number of the load's process group, as long as it runs."""
 OUTPUT_FOLDER = "load"
 """What ``{output}`` stands for, inside the folder of the episode."""
 FINISH_S = 5.0
@@ -29,7 +28,6 @@ FINISH_S = 5.0
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _STOP_S = 10.0
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _LAST_WORDS = 300  # characters
 _STOPPED = (0, -signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
 
@@ -65,13 +63,19 @@ class LoadCommand:
             with log.open("wb") as sink:
                 process = subprocess.Popen(  # a group of its own: its children are stopped with it
                     words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-                    start_new_session=True, preexec_fn=_end_with_parent(),
+                    start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             raise InputError(f"the load command {words[0]!r} cannot be started: {error.strerror}.") from error
         group = folder / GROUP_FILE
-        write_text(group, f"{process.pid}\n")
-        return RunningLoad(process, log, group, words)
+        running = RunningLoad(process, log, group, words)
+        try:
+            running.watch()
+            write_text(group, f"{process.pid}\n")
+        except BaseException:
+            running.stop(0.0)
+            raise
+        return running
 
 
 def parse_load(text: str) -> LoadCommand:
@@ -114,6 +118,18 @@ class RunningLoad:
         self._words = tuple(words)
         self._started_s = time.monotonic()
         self._ended_s: float | None = None
+        self._watchman: Watchman | None = None
+
+    def watch(self) -> None:
+        """See to it that it ends with this process, even if that is killed.
+
+        Raises:
+            InputError: there is no process to be had for that.
+        """
+        try:
+            self._watchman = Watchman(self._process.pid)
+        except OSError as error:
+            raise InputError(f"the load cannot be watched: {error.strerror}.") from error
 
     def failure(self) -> str | None:
         """Return why the load is no load any more; None: it runs, or ended well."""
@@ -122,6 +138,8 @@ class RunningLoad:
             return None
         if self._ended_s is None:
             self._ended_s = time.monotonic() - self._started_s
+            if not self._signal(0):
+                self._dismiss()
         if status == 0:
             return None
         return (
@@ -138,6 +156,9 @@ class RunningLoad:
         try:
             return self._stop(finish_s)
         finally:
+            if self._watchman is not None:  # as long as there is one, the group was not found empty
+                self._signal(signal.SIGKILL)
+            self._dismiss()
             self._group.unlink(missing_ok=True)
 
     def _stop(self, finish_s: float) -> str | None:
@@ -164,11 +185,18 @@ class RunningLoad:
             return False
         return True
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the group; return whether anybody is left of it."""
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):  # all of them have gone
-            return
+            return False
+        return True
+
+    def _dismiss(self) -> None:
+        if self._watchman is not None:
+            self._watchman.dismiss()
+            self._watchman = None
 
     def _last_words(self) -> str:
         try:
@@ -177,18 +205,3 @@ class RunningLoad:
             return "unknown"
         shown = public_output(text, self._words)
         return " ".join(shown.split())[-_LAST_WORDS:] or "none"
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what a child does before it becomes the load, so that it ends when this process is killed.
-
-    Linux tells the load alone, not the children that it may have; None: there is no such thing here.
-    """
-    if sys.platform != "linux":
-        return None
-    library, number = ctypes.CDLL(None), int(signal.SIGTERM)
-
-    def ask() -> None:
-        library.prctl(_PR_SET_PDEATHSIG, number)
-
-    return ask

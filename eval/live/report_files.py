@@ -115,8 +115,8 @@ def is_live(folder: str | Path) -> bool:
 def read_live(folder: str | Path) -> LiveResults:
     """Read what a live evaluation recorded, and make sure that its files belong together.
 
-    The folders of the episodes are what counts, so an evaluation that a signal or a failure ended can be read
-    as well: it has no ``results.json``.
+    The folders of the episodes are what counts, so an evaluation that was killed can be read as well: it has
+    no ``results.json``. That of one which a signal ended in good order tells of the episodes that were over.
 
     Raises:
         InputError: no such folder, the folder of a single episode, or a file that is missing, cannot be read,

@@ -190,8 +190,10 @@ def _cautions(results: LiveResults) -> list[str]:
 def _failures(live: Mapping[str, Any]) -> list[str]:
     """Return what failed while the rest went on, and what ended all; older results say nothing of it."""
     texts = [str(each["reason"]) for each in live.get("failures") or ()]
-    aborted = live.get("aborted")
+    aborted, stopped = live.get("aborted"), live.get("stopped")
     found = [f"Failed: {text.rstrip('.')}." for text in texts if text not in str(aborted or "")]
+    if stopped:
+        found.insert(0, f"The evaluation was stopped by {stopped}: methods or episodes may be missing.")
     return found if not aborted else [f"The evaluation was ended: {str(aborted).rstrip('.')}.", *found]
 
 

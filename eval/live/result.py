@@ -1,11 +1,12 @@
 """What comes of a live evaluation: the episodes that were recorded, and what failed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from podgym.eval.contenders import Contender
 from podgym.eval.live.recording import Recording
 from podgym.eval.live.simulated import Beside
+from podgym.eval.live.stopping import signal_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,18 @@ class LiveResult:
     """Episodes that failed, in the order in which they ran."""
     aborted: str | None = None
     """Why the cluster could not be used any more, or what was not restored in it; None: all is well."""
+
+    @property
+    def finished(self) -> "LiveResult":
+        """The same without the episode that a signal cut short: its means are none of a whole episode.
+
+        Episodes that failed by themselves stay, as they would without the signal.
+        """
+        if self.stopped is None:
+            return self
+        cut_short = signal_name(self.stopped)
+        whole = [each for each in self.episodes if each.recording.notes.ended_because != cut_short]
+        return replace(self, episodes=tuple(whole))
 
     def of(self, contender: Contender) -> list[LiveEpisode]:
         """Return the episodes of a contender, by seed."""

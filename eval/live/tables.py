@@ -8,6 +8,7 @@ from podgym.eval.episode import EpisodeRecord
 from podgym.eval.live.agreement import Agreement, agreement
 from podgym.eval.live.result import LiveEpisode, LiveResult
 from podgym.eval.live.simulated import ALONE, REPLAYED
+from podgym.eval.live.stopping import signal_name
 from podgym.eval.tables import format_number
 
 if TYPE_CHECKING:
@@ -117,12 +118,16 @@ def live_document(result: LiveResult, agreements: Agreements) -> dict[str, Any]:
             for each in result.failures
         ],
         "aborted": result.aborted,
+        "stopped": None if result.stopped is None else signal_name(result.stopped),
     }
 
 
 def live_remarks(result: LiveResult) -> list[str]:
     """Return what a reader must know of the episodes: which ended early, came late, or had problems."""
-    remarks = [f"no recording of {each.reason}" for each in result.failures if not each.recorded]
+    remarks = []
+    if result.stopped is not None:
+        remarks.append(f"stopped by {signal_name(result.stopped)}: rows are of the episodes that were over")
+    remarks += [f"no recording of {each.reason}" for each in result.failures if not each.recorded]
     for episode in result.episodes:
         recording, notes = episode.recording, episode.recording.notes
         who = f"{episode.contender.label}, seed {recording.record.metadata.seed}"

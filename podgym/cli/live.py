@@ -120,10 +120,10 @@ def run(
     if result is None:
         return _FAILED
     _tell_failures(plan, result)
+    if result.finished.episodes:
+        _show_and_write(plan, result, prices, as_json=args.json)
     if result.stopped is not None:
         return _tell_stopped(plan, result, result.stopped, args.cluster)
-    if result.episodes:
-        _show_and_write(plan, result, prices, as_json=args.json)
     return _FAILED if result.failures or result.aborted is not None else 0
 
 
@@ -185,7 +185,7 @@ def _given_back(settings: "KubernetesSettings", file: str) -> str:
     if settings.restore:
         return "the cluster was given back"
     return (
-        "the cluster was left as it is (restore: false); podgym restore --cluster "
+        "replicas and quotas were left as they are (restore: false); podgym restore --cluster "
         f"{shlex.quote(str(file))} gives it back"
     )
 
@@ -245,16 +245,17 @@ def _show_and_write(plan: "LivePlan", result: "LiveResult", prices: "PriceTable"
     from podgym.eval.summary import result_document, summarise
     from podgym.files import to_json, write_json
 
-    groups = live_groups(result, plan.contenders)
+    finished = result.finished  # the means of an episode that a signal cut short are none of a whole one
+    groups = live_groups(finished, plan.contenders)
     summaries = [summarise(group, prices=prices) for group in groups]
-    agreements = all_agreements(result, plan.contenders)
-    config = result.episodes[0].recording.config
+    agreements = all_agreements(finished, plan.contenders)
+    config = finished.episodes[0].recording.config
     document = result_document(summaries, [group[0] for group in groups], {plan.environment: config}, prices)
     remarks = [*_mode_words(plan), *live_remarks(result)]
     document["remarks"] = remarks
     document["live"] = live_document(result, agreements)
-    written = write_episodes(plan.folder, groups)
-    written.append(write_json(plan.folder / "results.json", document))
+    results = write_json(plan.folder / "results.json", document)  # first: after a signal there is little time
+    written = [*write_episodes(plan.folder, groups), results]
     if as_json:
         print(to_json(document))
         return

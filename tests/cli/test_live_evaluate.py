@@ -198,7 +198,7 @@ def test_a_cluster_that_is_not_given_back_is_status_1_with_what_there_is(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({}, "; the cluster was given back."), ({"mode": "shadow"}, "; nothing was changed in the cluster."),
-     ({"restore": False}, "; the cluster was left as it is (restore: false); podgym restore --cluster ")],
+     ({"restore": False}, "; replicas and quotas were left as they are (restore: false); podgym restore")],
 )  # fmt: skip
 def test_after_a_signal_it_says_what_became_of_the_cluster(
     changes, words, evaluate, cluster, settings_file, capsys
@@ -242,6 +242,34 @@ def test_a_signal_gives_the_cluster_back_and_shows_in_the_exit_status(
     assert f"stopped by {signal.Signals(number).name}; 1 episodes are recorded" in captured.err
     assert f"podgym report {tmp_path / 'out'}\n" in captured.err
     assert read_episode(tmp_path / "out" / "hpa-seed0" / "live.parquet").num_steps == 7
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_after_a_signal_there_are_results_of_the_episodes_that_were_over(
+    number, status, evaluate, cluster, no_figure, tmp_path, capsys, monkeypatch
+):
+    class Later(type(cluster)):
+        def __call__(self, *args, **fields):
+            self.options = {"raises": (8, raising(number))} if len(self.opened) == 1 else {}
+            return super().__call__(*args, **fields)
+
+    monkeypatch.setattr(cluster, "__class__", Later)
+    assert evaluate("--controller", "hpa", "static", "--episodes", "2") == status
+    captured = capsys.readouterr()
+    folder, name = tmp_path / "out", signal.Signals(number).name
+    document = json.loads((folder / "results.json").read_text())
+    rows = ["hpa", "hpa replayed", "hpa simulated"]
+    assert [each["controller"] for each in document["results"]] == rows
+    assert {each["duration_s"] for each in document["results"]} == {300.0}
+    assert document["live"]["stopped"] == name
+    assert [each["ended_because"] for each in document["live"]["recordings"]] == [None, name]
+    assert any(each.startswith(f"stopped by {name}: rows are of") for each in document["remarks"])
+    assert f"stopped by {name}: rows are of the episodes that were over." in " ".join(captured.out.split())
+    assert "static, seed 0 ended after 7 of 20 intervals" in " ".join(captured.out.split())
+    assert captured.err.count("\n") == 1
+    assert f"stopped by {name}; 2 episodes are recorded" in captured.err
+    assert main(["report", str(folder)]) == 0
+    assert f"was stopped by {name}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_cluster_that_fails_is_status_1_and_one_line(evaluate, cluster, capsys):

@@ -87,7 +87,7 @@ def source_of(fake: FakePrometheus) -> Source:
 
     def make(*, now: Callable[[], float] = lambda: EVALUATED_S, **changes: Any) -> PrometheusMetrics:
         queries = NAMED_QUERIES | changes.pop("queries", {})
-        fields = {"url": fake.url, "timeout_s": TIMEOUT_S, **changes}
+        fields = {"url": fake.url, "timeout_s": TIMEOUT_S, "window_s": 30.0, **changes}
         return PrometheusMetrics(MetricsSettings(queries=queries, **fields), now=now)
 
     return make

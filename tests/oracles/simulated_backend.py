@@ -14,6 +14,7 @@ from podgym.envs.config import EnvConfig, override
 from podgym.envs.env import AutoscaleEnv
 from podgym.envs.kubernetes import KubernetesEnv, parse_settings
 from podgym.envs.kubernetes.errors import ClusterError
+from podgym.envs.kubernetes.objects import ScaleState
 from podgym.envs.kubernetes.readings import (
     DeploymentState,
     PodState,
@@ -69,6 +70,10 @@ class SimulatedBackend:
         self.past: tuple[tuple[float, float], ...] = ()
         """What ``history`` tells."""
         self.uid = "uid-1"
+        self.paused = False
+        """``spec.paused``."""
+        self.overruled: int | None = None
+        """What an admission webhook makes of any number of replicas; None: there is none."""
 
     def _pass(self, duration_s: float) -> None:
         for _ in range(round(duration_s / self.interval_s)):
@@ -88,12 +93,16 @@ class SimulatedBackend:
     def begin_step(self) -> None:
         self.calls = 0
 
+    def charge(self, service: str) -> None:
+        """Nothing is limited here."""
+
     def deployment(self, namespace: str, name: str) -> DeploymentState:
         self._called("deployment")
         view = self._view(name)
         return DeploymentState(
             namespace, name, self.uid, str(self.version), 1, view.replicas_wanted, view.replicas,
             view.replicas_ready, f"app={name}", {"app": name}, {"main": view.quota}, dict(self.annotations),
+            self.paused,
         )  # fmt: skip
 
     def pods(self, deployment: DeploymentState, container: str) -> tuple[PodState, ...]:
@@ -107,14 +116,15 @@ class SimulatedBackend:
             for pod in self._view(deployment.name).pods
         )  # fmt: skip
 
-    def set_replicas(self, deployment: DeploymentState, replicas: int) -> None:
+    def set_replicas(self, deployment: DeploymentState, replicas: int) -> ScaleState:
         self._called("set_replicas")
         assert type(replicas) is int
         wanted, quotas = self._clusters.wanted()
-        wanted[0, 0] = replicas
+        wanted[0, 0] = replicas if self.overruled is None else self.overruled
         self._clusters.decide(wanted, quotas)
         self.version += 1
         self.writes.append(("replicas", replicas))
+        return ScaleState(int(wanted[0, 0]), str(self.version))
 
     def set_quota(self, deployment: DeploymentState, container: str, quota: Quota) -> None:
         self._called("set_quota")

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from oracles.kmock_server import KmockServer
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_reminded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests need not close their environments."""
+    monkeypatch.setattr("podgym.envs.kubernetes.forgotten.Forgotten.watch", lambda self: None)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> "Iterator[KmockServer]":
     """A server without a token; ``server.kubeconfig`` is the path of its kubeconfig."""

@@ -9,6 +9,7 @@ from podgym.envs.kubernetes.actuator import Actuator
 from podgym.envs.kubernetes.errors import ClusterError
 from podgym.envs.kubernetes.guard import Signal
 from podgym.envs.kubernetes.interval import ServiceState
+from podgym.envs.kubernetes.objects import ScaleState
 from podgym.envs.kubernetes.readings import DeploymentState, PodState, ServiceReading
 from podgym.envs.kubernetes.settings import parse_settings
 from podgym.envs.kubernetes.targets import resolve
@@ -23,12 +24,14 @@ MORE = ServiceDecision(cpu_request_cores=0.6, cpu_limit_cores=0.9, memory_reques
 class Api:
     def __init__(self, template, *, in_place=False, failing=()):
         self.template, self.in_place, self.failing, self.written = template, in_place, failing, []
+        self.overruled, self.paused = None, False
 
     def deployment(self, namespace, name):
         labels = {"app": name}
         return DeploymentState(
-            namespace, name, "u", "1", 1, 3, 3, 3, f"app={name}", labels, {"main": self.template}, {}
-        )
+            namespace, name, "u", "1", 1, 3, 3, 3, f"app={name}", labels, {"main": self.template}, {},
+            self.paused,
+        )  # fmt: skip
 
     def can_resize(self):
         return self.in_place
@@ -40,6 +43,7 @@ class Api:
 
     def set_replicas(self, deployment, replicas):
         self._write("replicas", replicas)
+        return ScaleState(replicas if self.overruled is None else self.overruled, "2")
 
     def set_quota(self, deployment, container, quota):
         self._write("quota", quota)
@@ -115,3 +119,13 @@ def test_bad_data_evicts_nobody():
     api = Api(FULL)
     carried_out(api, ServiceDecision(evict=("web-a",)), signal="stale")
     assert api.written == []
+
+
+@pytest.mark.parametrize(("in_place", "written"), [(False, []), (True, ["resize"])])
+def test_a_paused_deployment_gets_its_quota_in_place_or_not_at_all(in_place, written):
+    api = Api(FULL, in_place=in_place)
+    api.paused = True
+    step, _ = carried_out(api, MORE)
+    assert [what for what, *_ in api.written] == written
+    assert ("quota_paused" in step.reasons) == (not in_place)
+    assert (step.quota_set is None) == (not in_place)

@@ -1,10 +1,11 @@
 """Targets are taken whole and given back as they were found, over HTTP."""
 
 import pytest
-from oracles.server_rules import HPAS
+from oracles.server_rules import HPAS, SCALED_OBJECTS
 
 from podgym.envs.kubernetes.custody import Custody
 from podgym.envs.kubernetes.errors import ClusterError
+from podgym.envs.kubernetes.snapshot import load, restore
 from podgym.envs.kubernetes.targets import resolve
 from podgym.errors import InputError
 
@@ -85,6 +86,72 @@ def test_without_restore_everything_stays(api_for, server):
     custody = taken(api_for(restore=False))
     assert custody.release() == ()
     assert "podgym.dev/before" in server.deployment()["metadata"]["annotations"]
+
+
+def test_without_restore_the_autoscaler_is_given_back_all_the_same(api_for, server):
+    put_hpa(server, behavior={"scaleDown": {"stabilizationWindowSeconds": 7}})
+    before = server.get(HPAS, "demo", "web")["spec"]
+    api = api_for(restore=False, take_over=True)
+    custody = taken(api)
+    assert custody.held
+    api.set_replicas(api.deployment("demo", "web"), 7)
+    assert custody.release() == ("HorizontalPodAutoscaler web given back",)
+    assert server.get(HPAS, "demo", "web")["spec"] == before
+    assert server.deployment()["spec"]["replicas"] == 7
+    count = len(server.calls)
+    assert custody.release() == ()
+    assert (len(server.calls), custody.held) == (count, False)
+    # Who stops it afterwards means it: only the replicas are left to be restored.
+    stopped = {each: {"selectPolicy": "Disabled"} for each in ("scaleUp", "scaleDown")}
+    server.change(HPAS, "demo", "web", {"spec": {"behavior": stopped}})
+    kept = server.get(HPAS, "demo", "web")["spec"]
+    found = api.deployment("demo", "web")
+    assert restore(api, found, load(found)) == ("replicas 7 to 2", "annotation podgym.dev/before removed")
+    assert server.get(HPAS, "demo", "web")["spec"] == kept
+
+
+def test_without_restore_a_further_episode_does_not_fight_what_was_given_back(api_for, server):
+    put_hpa(server)
+    custody = taken(api_for(restore=False, take_over=True))
+    custody.release()
+    with pytest.raises(InputError, match="appeared after the run began"):
+        custody.take()
+
+
+def test_without_restore_an_autoscaler_that_cannot_be_given_back_is_said(api_for, server):
+    put_hpa(server)
+    before = server.get(HPAS, "demo", "web")["spec"]
+    custody = taken(api_for(restore=False, take_over=True, safety={"max_retries": 0}))
+    server.fail("PATCH", "/horizontalpodautoscalers/", 500, times=100)
+    with pytest.raises(ClusterError, match="podgym restore --namespace demo --deployment web"):
+        custody.release()
+    server.heal()
+    assert custody.release()
+    assert server.get(HPAS, "demo", "web")["spec"] == before
+
+
+@pytest.mark.parametrize(
+    "pause", [{"autoscaling.keda.sh/paused": "true"}, {"autoscaling.keda.sh/paused-replicas": "2"}]
+)
+@pytest.mark.parametrize("take_over", [True, False])
+def test_p11_a_pause_that_was_there_before_is_there_afterwards(api_for, server, pause, take_over):
+    spec = {"scaleTargetRef": {"name": "web"}}
+    server.put(SCALED_OBJECTS, "demo", "web", {"metadata": {"annotations": pause}, "spec": spec})
+    taken(api_for(take_over=take_over)).release()
+    assert server.get(SCALED_OBJECTS, "demo", "web")["metadata"]["annotations"] == pause
+    assert {call.path.rsplit("/", 2)[-2] for call in server.writes} == {"deployments"}
+
+
+def test_p11_one_that_says_it_is_not_paused_is_taken_over_and_says_so_again(api_for, server):
+    spec, note = {"scaleTargetRef": {"name": "web"}}, {"autoscaling.keda.sh/paused": "false"}
+    server.put(SCALED_OBJECTS, "demo", "web", {"metadata": {"annotations": note}, "spec": spec})
+    with pytest.raises(InputError, match="ScaledObject web"):
+        taken(api_for())
+    custody = taken(api_for(take_over=True))
+    annotations = server.get(SCALED_OBJECTS, "demo", "web")["metadata"]["annotations"]
+    assert annotations == {"autoscaling.keda.sh/paused": "true"}
+    custody.release()
+    assert server.get(SCALED_OBJECTS, "demo", "web")["metadata"]["annotations"] == note
 
 
 def test_what_cannot_be_given_back_is_said_and_can_be_repeated(api_for, server):

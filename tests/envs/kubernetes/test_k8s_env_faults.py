@@ -180,6 +180,26 @@ def test_a_rival_during_a_conflict_ends_the_episode():
     assert backend.replicas == 13
 
 
+def test_a_target_made_again_during_a_conflict_is_not_scaled():
+    env, backend, _ = made()
+    env.reset(seed=3)
+    for _ in range(6):
+        env.step_decisions([ServiceDecision()])
+    before = backend.replicas
+    original = backend.set_replicas
+
+    def conflict(deployment, replicas):
+        backend.set_replicas = original  # a second attempt would succeed, on a Deployment that is not ours
+        backend.uid = "uid-2"
+        raise ConflictError("409")
+
+    backend.set_replicas = conflict
+    *_, truncated, _ = env.step_decisions([ServiceDecision(replicas=10)])
+    assert truncated
+    assert "made again" in str(env.ended_because)
+    assert backend.replicas == before
+
+
 def test_what_cannot_be_read_keeps_its_last_value():
     env, backend, _ = made()
     env.reset(seed=3)

@@ -69,7 +69,7 @@ def test_p04_outside_the_bounds_it_is_brought_to_them_at_once(wanted):
 
 
 def test_p04_bounds_hold_on_bad_data_too():
-    blind = Target(80).step(NAN, signals=(Signal("cpu", "missing"),), ready=None)
+    blind = Target(80, history=False).step(NAN, signals=(Signal("cpu", "missing"),), ready=None)
     assert blind.replicas == 20
     assert blind.quotas == "none"
 

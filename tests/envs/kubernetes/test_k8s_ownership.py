@@ -67,12 +67,26 @@ def test_a_scaled_object_manages_it_and_keda_s_own_hpa_is_not_told_apart(api_for
 
 
 @pytest.mark.parametrize(
-    "annotations", [{"autoscaling.keda.sh/paused": "true"}, {"autoscaling.keda.sh/paused-replicas": "3"}]
-)
+    "annotations",
+    [{"autoscaling.keda.sh/paused": "true"}, {"autoscaling.keda.sh/paused-replicas": "3"},
+     {"autoscaling.keda.sh/paused": "True"}, {"autoscaling.keda.sh/paused": "1"},
+     {"autoscaling.keda.sh/paused": "yes"}, {"autoscaling.keda.sh/paused": ""},
+     {"autoscaling.keda.sh/paused": "false", "autoscaling.keda.sh/paused-replicas": "3"}],
+)  # fmt: skip
 def test_a_paused_scaled_object_does_not_manage_it(api_for, server, annotations):
     scaled_object(server, annotations=annotations)
     scaled_object(server, "jobs", kind="StatefulSet")
     assert found(api_for()) == []
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [{"autoscaling.keda.sh/paused": "false"}, {"autoscaling.keda.sh/paused": "False"},
+     {"autoscaling.keda.sh/paused": "0"}, {"autoscaling.keda.sh/paused-scale-in": "true"}],
+)  # fmt: skip
+def test_one_that_is_not_paused_or_only_half_manages_it(api_for, server, annotations):
+    scaled_object(server, annotations=annotations)
+    assert found(api_for()) == [("ScaledObject", "web")]
 
 
 @pytest.mark.parametrize(

@@ -255,8 +255,14 @@ def test_p54_the_limit_is_for_each_service_and_for_steps_only(api_for, settings_
     services = {name: settings_for().services["web"] for name in ("web", "api", "db")}
     api = api_for(services=services, safety={"max_api_calls_per_step": 4})
     api.begin_step()
-    for _ in range(12):
-        api.deployment("demo", "web")
+    for name in services:
+        api.charge(name)
+        for _ in range(4):
+            api.deployment("demo", "web")
+        with pytest.raises(BudgetExceededError):
+            api.deployment("demo", "web")
+    assert api.calls == 12
+    api.charge("web")  # what it has spent stays spent
     with pytest.raises(BudgetExceededError):
         api.deployment("demo", "web")
     api.end_steps()

@@ -63,3 +63,8 @@ def test_files(tmp_path):
     path.write_text("services: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(InputError, match="is not YAML"):
         read_settings(path)
+
+
+def test_the_window_that_nobody_chose_holds_four_values_of_cadvisor():
+    slowest_s = 15.0  # it renews the CPU of a container every 10 to 15 s
+    assert parse_settings(LEAST).metrics.window_s >= 4.0 * slowest_s

@@ -42,7 +42,7 @@ def run(folder, *contenders, **fields):
         {
             "environment": "podgym/FamilyBurst-v0",
             "services": {"web": {"namespace": "demo"}},
-            "metrics": {"url": "http://nowhere", "history_s": 0.0},
+            "metrics": {"url": "http://nowhere", "history_s": 0.0, "window_s": 30.0},
             **fields,
         }
     )

@@ -128,7 +128,7 @@ time.sleep(99)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_a_run_that_is_killed_takes_its_load_along(tmp_path):
     command = [sys.executable, "-c", STARTS, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

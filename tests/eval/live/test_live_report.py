@@ -128,7 +128,7 @@ def test_errors_of_the_prediction_are_those_of_the_records(one, text):
     folder = one / "hpa-b-seed4"
     pair = (read_episode(folder / "live.parquet"), read_episode(folder / "simulated.parquet"))
     told = json.loads((folder / "run.json").read_text())["monitoring"]
-    assert told["window_s"] == 30.0
+    assert told["window_s"] == 60.0
     _, response, _ = agreement([pair], [MetricsView(**told)])
     (row,) = [
         [cell.text for cell in cells]
@@ -288,6 +288,15 @@ def test_an_episode_that_ended_early_is_said_first(mine):
         "cluster, seed 4: ended after 20 of 20 intervals: demo/web: the Deployment was deleted."
     )
     assert "cluster-seed5" in cautions[1]
+
+
+def test_that_a_signal_ended_it_is_said(mine):
+    path = mine / "results.json"
+    document = json.loads(path.read_text())
+    assert not any("stopped by" in each for each in live_report(read_live(mine), 4).verdict.cautions)
+    edit(path, live=document["live"] | {"stopped": "SIGTERM"})
+    said = "The evaluation was stopped by SIGTERM: methods or episodes may be missing."
+    assert live_report(read_live(mine), 4).verdict.cautions[0] == said
 
 
 def test_shadow_mode_is_no_result_of_the_method(mine):

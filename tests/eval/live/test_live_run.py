@@ -171,6 +171,44 @@ def test_a_signal_ends_the_episode_gives_back_the_cluster_and_keeps_what_was_mea
     assert len(lines(episode.folder / "decisions.jsonl")) == 5
 
 
+def test_what_was_finished_before_a_signal_is_a_result_and_what_it_cut_short_is_not(tmp_path):
+    class Later(Opener):
+        def __call__(self, *args, **fields):
+            self.options = {"raises": (6, raising(signal.SIGTERM))} if len(self.opened) == 2 else {}
+            return super().__call__(*args, **fields)
+
+    result = run(tmp_path, opener=Later(), episodes=4)
+    assert [each.recording.record.num_steps for each in result.episodes] == [STEPS, STEPS, 5]
+    assert result.finished.episodes == result.episodes[:2]
+    groups = live_groups(result.finished, (HPA,))
+    assert [[each.num_steps for each in group] for group in groups] == [
+        [STEPS] * 2
+    ] * 3  # simulated ones, too
+    document = live_document(result, all_agreements(result.finished, (HPA,)))
+    assert document["stopped"] == "SIGTERM"
+    assert [each["ended_because"] for each in document["recordings"]] == [None, None, "SIGTERM"]
+    assert {each["simulator"] for each in document["predicted_against_observed"]} == {"replayed", "simulated"}
+    remarks = live_remarks(result)
+    assert remarks[0] == "stopped by SIGTERM: rows are of the episodes that were over."
+    assert "hpa, seed 6 ended after 5 of 20 intervals: SIGTERM." in remarks
+
+
+def test_an_episode_that_was_over_when_the_signal_came_is_finished(tmp_path):
+    def stop(_):
+        signal.raise_signal(signal.SIGTERM)
+
+    result = run(tmp_path, episodes=2, pause_s=1e3, sleep=stop)
+    assert result.stopped == signal.SIGTERM
+    assert result.finished.episodes == result.episodes
+    assert len(result.episodes) == 1
+
+
+def test_nothing_is_left_out_where_no_signal_came(tmp_path):
+    result = run(tmp_path, opener=Opener(ends_after=7))
+    assert result.finished is result
+    assert live_document(result, {})["stopped"] is None
+
+
 def test_a_signal_in_the_first_interval_leaves_no_record_but_gives_back_the_cluster(tmp_path):
     opener = Opener(raises=(1, raising(signal.SIGTERM)))
     result = run(tmp_path, opener=opener)
