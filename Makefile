@@ -11,7 +11,7 @@ STAMP := $(VENV)/.podgym-installed
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo-quick test lint format format-check typecheck layers unit check wheel-test \
-        gates bench clean
+        gates promises bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ wheel-test: $(STAMP) ## build the wheel and run the tests against it, outside th
 
 gates: $(STAMP) ## prove that every gate can fail
 	@VENV=$(VENV) scripts/prove_gates.sh
+
+promises: $(STAMP) ## prove that each promise of the real cluster can be broken and is noticed (some minutes)
+	@$(BIN)/python scripts/prove_promises.py --processes 2
 
 bench: $(STAMP) ## measure the speed of the simulator
 	@$(BIN)/podgym bench
