@@ -83,6 +83,7 @@ class Parent:
     def _run(self, start: Start) -> None:
         """Be the command line with work that needs workers, in a process group of its own."""
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background shells have it ignored
         written = os.open(self.output, os.O_WRONLY | os.O_CREAT)
         for stream in (1, 2):
             os.dup2(written, stream)

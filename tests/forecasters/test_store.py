@@ -21,7 +21,8 @@ def load_series(num_features: int = 2) -> Series:
     rng = np.random.default_rng(5)
     time = np.arange(1200) * STEP_S
     day = np.sin(2 * np.pi * time / 86_400.0)
-    values = np.stack([50 + 20 * day + rng.normal(0, 3, len(time)), 1e9 * (3 + day)], axis=1)
+    noise = rng.normal(0, 1, (2, len(time)))
+    values = np.stack([50 + 20 * day + 3 * noise[0], 1e9 * (3 + day + 0.1 * noise[1])], axis=1)
     return Series("load", ("cpu", "memory")[:num_features], ("%", "bytes")[:num_features],
                   values[:, :num_features], STEP_S)  # fmt: skip
 

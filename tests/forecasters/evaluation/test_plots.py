@@ -40,7 +40,9 @@ def comparison_of(
     data = trace(with_a_rise() if values is None else values, step_s=step_s)
     results = [
         evaluate_forecaster(
-            told(data, np.random.default_rng(seed).normal(0.0, scale, SIZE), name=name, **options), data
+            told(data, np.random.default_rng(seed).normal(0.0, scale, SIZE), name=name, **options),
+            data,
+            timed=False,
         )
         for seed, (name, scale) in enumerate(scales.items())
     ]
