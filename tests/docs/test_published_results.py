@@ -89,7 +89,8 @@ def test_the_readme_counts_what_took_part():
     assert "500 paired test episodes of each, five training seeds" in page
     assert "the best of five searches of four million steps each" in page
     entries = parse_tuned((ROOT / "baselines" / "tuned.json").read_text(encoding="utf-8"))
-    for environment in {row["environment"] for row in summary}:
+    scenarios = {row["environment"] for name in ("families", "paper") for row in rows_of(name, "summary.csv")}
+    for environment in scenarios:
         ledger = entries["rule", environment].ledger
         assert (ledger["budget_steps"], len(ledger["all_searches"])) == (4_000_000, 5)
 
@@ -110,10 +111,61 @@ def test_the_speed_of_the_readme_is_that_of_the_measurement():
 
 
 def test_five_training_seeds_on_five_hundred_episodes():
-    for protocol in ("families", "traces"):
+    for protocol, episodes in (("families", "500"), ("traces", "500"), ("paper", "100")):
         for row in rows_of(protocol, "summary.csv"):
-            if row["kind"] == "policy":
-                assert (row["training_seeds"], row["episodes"]) == ("5", "500")
+            if row["method"] == "ppo":
+                assert (row["training_seeds"], row["episodes"]) == ("5", episodes)
+
+
+def test_the_gaps_of_the_agents():
+    page = " ".join((ROOT / "docs" / "agents.md").read_text(encoding="utf-8").split())
+    overall = {
+        protocol: {row["method"]: row for row in rows_of(protocol, "overall.csv")}["ppo"]
+        for protocol in ("families", "traces")
+    }
+    own, other = (percent(overall[name]["gap_closed"]) for name in ("families", "traces"))
+    assert f"PPO closes {own} %** on the families on average and {other} % on the trace" in page
+    texts = []
+    for row in overall.values():
+        ends = [f"{100 * float(row[f'replicas_gap_closed{end}']):.0f}" for end in ("", "_lower", "_upper")]
+        texts.append(f"{ends[0]} % [{ends[1]}, {ends[2]}]")
+    assert f"PPO closes {texts[0]} on the families and {texts[1]} on the trace" in page
+    rows = [row for protocol in overall for row in rows_of(protocol, "summary.csv")]
+    shares = sorted(float(row["replicas_gap_closed"]) for row in rows if row["method"] == "clairvoyant")
+    assert f"closes {100 * shares[0]:.0f} to {100 * shares[-1]:.0f} % of it" in page
+
+
+def test_the_generalist_of_the_agents():
+    page = " ".join((ROOT / "docs" / "agents.md").read_text(encoding="utf-8").split())
+    found = {
+        row["environment"]: row
+        for row in rows_of("families", "comparisons.csv")
+        if (row["table"], row["method"], row["against"]) == ("rival", "generalist", RIVAL)
+    }
+    words = {"Constant": "constant", "Diurnal": "diurnal", "Flash": "flash loads"}
+    texts = {name: f"{percent(found[f'podgym/Family{name}-v0']['relative_difference'])} %" for name in words}
+    said = (
+        f"cheaper on constant ({texts['Constant']}), diurnal ({texts['Diurnal']}) and flash loads "
+        f"({texts['Flash']})"
+    )
+    assert said in page
+    for name in words:
+        assert float(found[f"podgym/Family{name}-v0"]["p_value_holm"]) < 0.01
+    for name, text in (("Variable", "(+0.1 %, p = {})"), ("Burst", "(+0.4 %, p = {})")):
+        row = found[f"podgym/Family{name}-v0"]
+        assert f"+{100 * float(row['relative_difference']):.1f}" in text
+        assert text.format(p_value(row["p_value_holm"])) in page
+
+
+def test_ppo_against_the_rule_on_the_paper_s_scenarios():
+    page = " ".join((ROOT / "docs" / "agents.md").read_text(encoding="utf-8").split())
+    gains = {}
+    for row in rows_of("paper", "comparisons.csv"):
+        if (row["table"], row["method"], row["against"]) == ("rival", "ppo", RIVAL):
+            assert float(row["p_value_holm"]) < 0.01
+            gains[row["environment"]] = f"{-100 * float(row['relative_difference']):.1f} %"
+    high, burst, low = (gains[f"podgym/{name}-v0"] for name in ("HighLoad", "Burst", "LowLoad"))
+    assert f"{high} less on the higher load, {burst} on the burst and {low} on the lower load" in page
 
 
 def test_the_table_of_the_paper_s_scenarios():
