@@ -168,6 +168,38 @@ def test_ppo_against_the_rule_on_the_paper_s_scenarios():
     assert f"{high} less on the higher load, {burst} on the burst and {low} on the lower load" in page
 
 
+def ablation_lines():
+    """Return the lines of the table of variants, from the files: cost, and difference to ``prior``."""
+    summary = {(row["environment"], row["method"]): row for row in rows_of("ablation", "summary.csv")}
+    against = {
+        (row["environment"], row["method"]): row
+        for row in rows_of("ablation", "comparisons.csv")
+        if (row["table"], row["against"]) == ("rival", "prior")
+    }
+    lines = []
+    for method in dict.fromkeys(method for _, method in summary):
+        cells = []
+        for name in ("FamilyBurst", "Trace"):
+            key = (f"podgym/{name}-v0", method)
+            cost = f"{float(summary[key]['cost']):,.0f}" if key in summary else ""
+            row = against.get(key)
+            ends = (
+                [percent(row[f"relative_difference{end}"]) for end in ("", "_lower", "_upper")] if row else []
+            )
+            cells += [cost, f"{ends[0]} [{ends[1]}, {ends[2]}]" if row else ""]
+        seeds = summary["podgym/FamilyBurst-v0", method]["training_seeds"]
+        lines.append(f"| {method} | {seeds} | {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_variants_of_the_agents():
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    lines = ablation_lines()
+    assert len(lines) == 16
+    for line in lines:
+        assert line in page, line
+
+
 def test_the_table_of_the_paper_s_scenarios():
     page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
     rows = {(row["environment"], row["method"]): row for row in rows_of("paper", "summary.csv")}
@@ -180,6 +212,27 @@ def test_the_table_of_the_paper_s_scenarios():
             )
         ]
         assert f"| `{name}` | {' | '.join(cells)} |" in page
+
+
+def test_the_paper_s_scenarios_in_the_readme():
+    page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows = {(row["environment"], row["method"]): row for row in rows_of("paper", "summary.csv")}
+    names = sorted({environment for environment, _ in rows})
+
+    def less(measure, other):
+        """From the least to the most that PPO needs less than another, percent."""
+        shares = (float(rows[name, "ppo"][measure]) / float(rows[name, other][measure]) for name in names)
+        found = sorted(100 * (1 - share) for share in shares)
+        return found[0], found[-1]
+
+    faster, cheaper, cores = (
+        less(measure, "lstm_ga") for measure in ("response_time_mean_s", "cost", "core_hours")
+    )
+    assert f"answer in {faster[0]:.0f} to {faster[1]:.0f} % less time than its LSTM+GA" in page
+    assert f"cost {cheaper[0]:.0f} to {cheaper[1]:.0f} % less" in page
+    assert f"with {-cores[1]:.0f} to {-cores[0]:.0f} % more core-hours" in page
+    rule = less("cost", RIVAL)
+    assert f"than that rule they cost {rule[0]:.1f} to {rule[1]:.1f} % less" in page
 
 
 def test_nothing_of_a_machine_stands_in_the_files():
