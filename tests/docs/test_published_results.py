@@ -200,6 +200,34 @@ def test_the_variants_of_the_agents():
         assert line in page, line
 
 
+FAMILIES = ("Constant", "Diurnal", "Variable", "Burst", "Flash")
+
+
+def shift_lines():
+    """Return the lines of the matrix, from the files: what was trained on, difference to the rule of each."""
+    found = {
+        (row["method"], row["environment"]): row
+        for row in rows_of("shift", "comparisons.csv")
+        if (row["table"], row["against"]) == ("rival", RIVAL)
+    }
+    trained = {f"`Family{name}`": f"ppo of Family{name}-v0" for name in FAMILIES}
+    trained |= {"all five": "generalist", "`hpa`, tuned for each": "hpa tuned"}
+    return [
+        f"| {name} | "
+        + " | ".join(
+            percent(found[method, f"podgym/Family{each}-v0"]["relative_difference"]) for each in FAMILIES
+        )
+        + " |"
+        for name, method in trained.items()
+    ]
+
+
+def test_the_matrix_of_the_agents():
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    for line in shift_lines():
+        assert line in page, line
+
+
 def test_the_table_of_the_paper_s_scenarios():
     page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
     rows = {(row["environment"], row["method"]): row for row in rows_of("paper", "summary.csv")}
