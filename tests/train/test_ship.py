@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 
 import pytest
@@ -119,11 +120,17 @@ def test_all_that_ships_stands_in_the_manifest_with_its_hash():
 
 
 def test_recorded_loads_are_those_of_the_recorded_command():
+    """Which trains with the settings that ship, whether it still has to name them or not."""
     folder = shipped.files("podgym.agents").joinpath(shipped.PRETRAINED)
     policies = json.loads(folder.joinpath(shipped.MANIFEST).read_text())["policies"]
     for environment, entries in policies.items():
         last = entries[-1]
         seed = last["seed"]
-        assert last["command"] == f"podgym train --env {environment} --algo ppo --seed {seed}"
+        words = shlex.split(last["command"])
+        assert words[:8] == shlex.split(f"podgym train --env {environment} --algo ppo --seed {seed}")
+        assert set(words[8::2]) <= {"--set"}
+        named = dict(word.split("=", 1) for word in words[9::2])
         settings = settings_for("ppo", environment, changes={"seed": seed})
+        told = {name: json.loads(value) for name, value in named.items()}
+        assert settings_for("ppo", environment, changes={"seed": seed, **told}) == settings
         assert last["loads_sha256"] == loads_sha256(environment, settings), environment
