@@ -20,9 +20,9 @@ Method = Callable[..., Any]
 """A method of the client's typed API, such as ``AppsV1Api.patch_namespaced_deployment``."""
 
 PAGE_ITEMS = 250
+"""Items of a list per call."""
 MOST_PAGES = 200
 """A list that goes on beyond these is no list; some proxies repeat a page for ever."""
-"""Items of a list per call."""
 FIELD_MANAGER = "podgym"
 """Whose changes these are, in ``metadata.managedFields``."""
 

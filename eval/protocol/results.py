@@ -21,7 +21,7 @@ from podgym.eval.protocol.units import EpisodeRow, write_rows
 from podgym.eval.statistics import Bootstrap
 from podgym.files import write_json, write_text
 
-FORMAT = "podgym.protocol_results/1"
+FORMAT = "podgym.protocol_results/2"
 """What ``summary.json`` says it is."""
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from podgym.eval.protocol import ControllerMethod, PolicyMethod
 from podgym.eval.protocol.entrants import Entrant
-from podgym.eval.protocol.results import result_document, write_results
+from podgym.eval.protocol.results import FORMAT, result_document, write_results
 from podgym.eval.protocol.tables import _longer_side, environment_table, legend, markdown
 from podgym.eval.protocol.units import MEASURES, EpisodeRow
 from podgym.eval.statistics import Bootstrap, holm, iqm, mean_estimate, paired_difference
@@ -167,6 +167,15 @@ def test_the_gap_to_the_bound_of_replicas_is_of_methods_that_leave_the_pods_alon
     assert overall["hpa"] == pytest.approx(0.25)
     assert math.isnan(overall["lstm_ga"])
     assert [each["replicas_bound"] for each in document["environments"]] == ["lower bound"] * 2
+
+
+def test_other_keys_are_another_format(made):
+    """A report reads the keys of its format; one that is added needs a new number, and a new hash here."""
+    document = made.document()
+    tables = ("environments", "summary", "comparisons", "overall")
+    keys = [sorted(document), *(sorted(document[name][0]) for name in tables)]
+    digest = hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
+    assert (FORMAT, digest) == ("podgym.protocol_results/2", "bc84251b82dd3d89")
 
 
 def test_a_bound_of_replicas_alone_is_not_named_twice(made):
