@@ -16,7 +16,7 @@ from pathlib import Path
 from podgym.eval.live import load_watchman
 from podgym.eval.live.load_command import parse_load
 
-load_watchman.GRACE_S = 0.5
+load_watchman.GRACE_S = float(sys.argv[4])
 parse_load(f"{sys.executable} {sys.argv[2]}").start(Path(sys.argv[1]), 0, 60.0)
 copied = sys.argv[3] == "copied"
 copy = os.fork() if copied else None
@@ -24,7 +24,7 @@ if copy != 0:
     print(copy, flush=True)
 time.sleep(99)
 """
-"""What ``podgym evaluate`` does with a load, and nothing else; it prints the number of its copy."""
+"""What ``podgym evaluate`` does with a load, and nothing else; it prints the number of its copy once the load runs."""
 
 LOAD = """
 import os, signal, subprocess, sys, time
@@ -75,7 +75,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc"
 
 @pytest.mark.parametrize("manner", ["", "stubborn", "copied"])
 def test_p55_a_run_that_is_killed_takes_the_children_of_its_load_along(tmp_path, script, manner):
-    command = [sys.executable, "-c", RUNS, str(tmp_path), f"{script} {manner}", manner]
+    command = [sys.executable, "-c", RUNS, str(tmp_path), f"{script} {manner}", manner, "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         said = run.stdout.readline().strip()
         copy = int(said) if manner == "copied" else None
@@ -93,25 +93,29 @@ def test_p55_a_run_that_is_killed_takes_the_children_of_its_load_along(tmp_path,
 
 
 COUNTS = """
-import signal, time
+import signal, sys, time
 
-signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append("asked"))
 print("up", flush=True)
-while True:
-    time.sleep(0.05)
+while not asked:
+    time.sleep(0.01)
+time.sleep(1.0)  # for more of them to come
+print(*asked, flush=True)
 """
+"""A load that says how often it was asked to end, and then ends by itself."""
 
 
-def test_it_is_asked_once_before_it_is_forced(tmp_path):
+def test_it_is_asked_once_and_has_time_to_end(tmp_path):
     """A generator takes a second signal for an order not to write down what it sent."""
     script, log = tmp_path / "counts.py", tmp_path / LOG_FILE
     script.write_text(COUNTS)
-    command = [sys.executable, "-c", RUNS, str(tmp_path), str(script), ""]
+    command = [sys.executable, "-c", RUNS, str(tmp_path), str(script), "", "20"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        wait_for(lambda: log.exists() and log.read_text() == "up\n")
+        run.stdout.readline()
         load = int((tmp_path / GROUP_FILE).read_text())
-        run.send_signal(signal.SIGKILL)
-        run.stdout.close()
+        wait_for(lambda: log.read_text() == "up\n")
+        run.kill()
     wait_for(lambda: gone(load))
     assert log.read_text() == "up\nasked\n"
 
