@@ -8,6 +8,7 @@ from podgym.envs.cluster import Quota
 from podgym.envs.kubernetes.answers import Access, MissingError, RefusedError
 from podgym.envs.kubernetes.caller import FIELD_MANAGER, Caller
 from podgym.envs.kubernetes.connection import Connection
+from podgym.envs.kubernetes.discovery import Discovery
 from podgym.envs.kubernetes.errors import (
     AccessDeniedError,
     ConflictError,
@@ -61,10 +62,7 @@ class KubernetesApi(Caller):
         self._apps: Any = client.AppsV1Api(connection.client)
         self._custom: Any = client.CustomObjectsApi(connection.client)
         self._reviews: Any = client.AuthorizationV1Api(connection.client)
-        self._discovery: Any = client.ApisApi(connection.client)
-        self._resize_served: bool | None = None
-        self._groups: frozenset[str] | None = None
-        self._groups_asked = False
+        self._discovery = Discovery(self)
 
     # What is read.
 
@@ -134,49 +132,38 @@ class KubernetesApi(Caller):
 
     def can_resize(self) -> bool:
         """Return whether the server serves ``pods/resize``; it is asked once."""
-        if self._resize_served is None:
-            names = self._discovered("/api/v1", self._core.get_api_resources, "resources")
-            self._resize_served = names is not None and "pods/resize" in names
-        return self._resize_served
+        return self._discovery.can_resize()
 
     def serves(self, kind: Kind) -> bool:
         """Return whether the server knows the group of a kind; it is asked once.
 
-        An unknown kind answers 404, or 403 where RBAC does not name it: asking first tells the two apart.
+        Raises:
+            InputError: it knows the group, but no version of the kind that is known here.
         """
-        if not self._groups_asked:
-            self._groups = self._discovered("/apis", self._discovery.get_api_versions, "groups")
-            self._groups_asked = True
-        return self._groups is None or kind.group in self._groups
-
-    def _discovered(self, path: str, method: Callable[..., Any], field: str) -> frozenset[str] | None:
-        """Return the names that a discovery document lists; None: the server hides it."""
-        try:
-            return self.ask(
-                Access("get", "", path),
-                method,
-                parse=lambda content: frozenset(str(each["name"]) for each in content[field]),
-            )
-        except (MissingError, AccessDeniedError):
-            return None
+        return self._discovery.version(kind) is not None
 
     def list_objects(self, kind: Kind, namespace: str) -> tuple[Json, ...]:
-        """Return every object of a kind in a namespace, as JSON; none where the kind is not served."""
+        """Return every object of a kind in a namespace, as JSON; none where the kind is not served.
+
+        Raises:
+            InputError: see ``serves``.
+            MissingError: a kind of Kubernetes' own is not served, on a server that hides what it serves.
+        """
         if not self.serves(kind):
             return ()
         try:
             return self._list(kind, namespace, _objects)
         except MissingError:
+            if not kind.custom:
+                raise
             return ()
 
     def find_object(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """Return one object as JSON; None: there is none."""
         access = Access("get", kind.group, kind.plural, namespace, name)
-        method = self._custom.get_namespaced_custom_object
+        method, where = self._custom.get_namespaced_custom_object, self._where(kind, namespace)
         try:
-            return self.ask(
-                access, method, kind.group, kind.version, namespace, kind.plural, name, parse=_object
-            )
+            return self.ask(access, method, *where, name, parse=_object)
         except MissingError:
             return None
 
@@ -219,13 +206,14 @@ class KubernetesApi(Caller):
         return self.pages(
             Access("list", kind.group, kind.plural, namespace),
             self._custom.list_namespaced_custom_object,
-            kind.group,
-            kind.version,
-            namespace,
-            kind.plural,
+            *self._where(kind, namespace),
             parse=parse,
             **options,
         )
+
+    def _where(self, kind: Kind, namespace: str) -> tuple[str, str, str, str]:
+        """Return group, version, namespace and plural, as the client's methods for any kind take them."""
+        return kind.group, self._discovery.version(kind) or kind.version, namespace, kind.plural
 
     # What is written.
 
@@ -359,10 +347,7 @@ class KubernetesApi(Caller):
         self.write(
             Access("patch", kind.group, kind.plural, namespace, name),
             self._custom.patch_namespaced_custom_object,
-            kind.group,
-            kind.version,
-            namespace,
-            kind.plural,
+            *self._where(kind, namespace),
             name,
             body,
             parse=_object,

@@ -15,10 +15,18 @@ class Kind:
     group: str
     version: str
     plural: str
+    older: tuple[str, ...] = ()
+    """Versions with the same fields, for servers without ``version``; the first that is served is taken."""
+
+    @property
+    def custom(self) -> bool:
+        """Whether it is no kind of Kubernetes' own, so that a cluster may be without it."""
+        return "." in self.group
 
 
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
-HPA = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+HPA = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", older=("v2beta2",))
+"""Before Kubernetes 1.23 it was v2beta2."""
 SCALED_OBJECT = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects")
 VPA = Kind("VerticalPodAutoscaler", "autoscaling.k8s.io", "v1", "verticalpodautoscalers")
 POD_METRICS = Kind("PodMetrics", "metrics.k8s.io", "v1beta1", "pods")

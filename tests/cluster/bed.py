@@ -72,6 +72,13 @@ class Bed:
         """The environment, with a monitoring that always sees the same load."""
         return KubernetesEnv(self.settings(**changes), metrics=SteadyMetrics(), episode_s=60.0)
 
+    def serves(self, group: str, version: str) -> bool:
+        """Return whether the server knows a version of a group."""
+        groups = self.client.ApisApi().get_api_versions().groups
+        return any(
+            each.version == version for found in groups if found.name == group for each in found.versions
+        )
+
     @property
     def apps(self) -> Any:
         return self.client.AppsV1Api()

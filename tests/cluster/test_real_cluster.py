@@ -74,7 +74,9 @@ def test_state_is_kept_and_restored(testbed: Bed) -> None:
 
 
 def test_an_hpa_is_found_stopped_and_given_back(testbed: Bed) -> None:
-    autoscaling = testbed.client.AutoscalingV2Api()
+    version = "v2" if testbed.serves("autoscaling", "v2") else "v2beta2"  # before Kubernetes 1.23
+    where = "autoscaling", version, testbed.namespace, "horizontalpodautoscalers"
+    objects = testbed.client.CustomObjectsApi()
     usage = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
@@ -83,13 +85,11 @@ def test_an_hpa_is_found_stopped_and_given_back(testbed: Bed) -> None:
         "metrics": [{"type": "Resource", "resource": usage}],
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 123}},
     }
-    autoscaling.create_namespaced_horizontal_pod_autoscaler(
-        testbed.namespace, {"metadata": {"name": "web"}, "spec": spec}
-    )
+    hpa = {"apiVersion": f"autoscaling/{version}", "kind": "HorizontalPodAutoscaler"}
+    objects.create_namespaced_custom_object(*where, {**hpa, "metadata": {"name": "web"}, "spec": spec})
 
     def behavior() -> Any:
-        found = autoscaling.read_namespaced_horizontal_pod_autoscaler("web", testbed.namespace)
-        return testbed.client.ApiClient().sanitize_for_serialization(found.spec.behavior)
+        return objects.get_namespaced_custom_object(*where, "web")["spec"]["behavior"]
 
     try:
         before = behavior()
@@ -105,7 +105,7 @@ def test_an_hpa_is_found_stopped_and_given_back(testbed: Bed) -> None:
         with pytest.raises(InputError, match="take_over: true"):
             testbed.env().reset()
     finally:
-        autoscaling.delete_namespaced_horizontal_pod_autoscaler("web", testbed.namespace)
+        objects.delete_namespaced_custom_object(*where, "web")
 
 
 def test_permissions_are_asked_for_and_missing_ones_are_named(testbed: Bed, tmp_path: Path) -> None:

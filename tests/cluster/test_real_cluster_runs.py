@@ -172,8 +172,10 @@ def test_the_roles_that_ship_are_enough(testbed: Bed, tmp_path: Path) -> None:
 
 
 @pytest.mark.source_tree
-def test_the_server_accepts_the_manifests(client: Any, namespace: str) -> None:
+def test_the_server_accepts_the_manifests(testbed: Bed, client: Any, namespace: str) -> None:
     """All of the demonstration, as a dry run; its pods in a namespace that admits restricted ones alone."""
+    if not testbed.serves("autoscaling", "v2"):
+        pytest.skip("the manifests are for Kubernetes 1.23 and later")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     with namespace_of_our_own(client, f"{namespace}-restricted", labels) as name:
         core, custom = client.CoreV1Api(), client.CustomObjectsApi()
