@@ -24,7 +24,7 @@ if copy != 0:
     print(copy, flush=True)
 time.sleep(99)
 """
-"""What ``podgym evaluate`` does with a load, and nothing else; once it runs, the number of the copy is printed."""
+"""What ``podgym evaluate`` does with a load, and nothing else; then it prints the number of its copy."""
 
 LOAD = """
 import os, signal, subprocess, sys, time
