@@ -33,7 +33,7 @@ class ServiceSpec:
     min_replicas: int
     """Fewest replicas that may be wanted."""
     max_replicas: int
-    """Most replicas that may be wanted; observations count in shares of it."""
+    """Most replicas that it was trained to want: observations count in shares of them."""
     cpu_levels_cores: tuple[float, ...]
     """CPU requests to choose from, cores, ascending."""
     memory_levels_bytes: tuple[float, ...]

@@ -55,7 +55,7 @@ def interface_of(environment: "Configured") -> Interface:
         ServiceSpec(
             service.name,
             service.min_replicas,
-            service.max_replicas,
+            service.replicas_scale,
             tuple(float(level) for level in service.cpu_levels_cores),
             tuple(float(level) for level in service.memory_levels_bytes),
         )
@@ -106,8 +106,14 @@ def _config_of(environment: "Configured") -> EnvConfig:
 
 
 def _service_difference(own: Sequence[ServiceSpec], other: Sequence[ServiceSpec]) -> str:
+    """Describe the first difference; bounds are none, as an environment holds every wish within its own."""
     for mine, theirs in zip(own, other, strict=True):
-        for name in ServiceSpec.__slots__:
+        if mine.max_replicas != theirs.max_replicas:
+            return (
+                f"observations of service {mine.name!r} count {mine.max_replicas} replicas as 1 for the "
+                f"policy and {theirs.max_replicas} in the environment (its scale_replicas)"
+            )
+        for name in ("cpu_levels_cores", "memory_levels_bytes"):
             if getattr(mine, name) != getattr(theirs, name):
                 return (
                     f"service {mine.name!r} has {name} {getattr(mine, name)} for the policy and "

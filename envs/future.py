@@ -34,7 +34,7 @@ def true_rates_ahead(core: AutoscaleCore, out: NDArray[np.float32]) -> None:
 
     The load is that of the profile, without the noise of arrivals, read in the middle of each interval; past
     the last sample of the profile it stays at its last value. It is scaled as ``request_rate`` of the
-    observation at the service where most external requests enter: 1 is what ``max_replicas`` of that
+    observation at the service where most external requests enter: 1 is what ``scale_replicas`` of that
     service's first quota can serve. Closed users count as if nothing made them wait.
 
     Args:

@@ -47,17 +47,17 @@ class Feature:
 HISTORY = (
     Feature("cpu_utilisation", 0.0, 4.0, "measured CPU per ready pod / CPU request"),
     Feature("memory_utilisation", 0.0, 4.0, "measured memory per ready pod / memory request"),
-    Feature("request_rate", 0.0, 4.0, "measured requests/s / what max_replicas of the first quota can serve"),
+    Feature("request_rate", 0.0, 4.0, "measured requests/s / what scale_replicas of the first quota serve"),
     Feature("response_time", 0.0, 10.0, "measured mean response time / SLO"),
     Feature("error_ratio", 0.0, 1.0, "measured share of failed requests"),
     Feature("in_flight", 0.0, 2.0, "ln(1 + measured requests in the system) / 10"),
-    Feature("replicas_wanted", 0.0, 1.0, "wanted replicas / max_replicas"),
-    Feature("replicas_ready", 0.0, 2.0, "ready replicas / max_replicas"),
+    Feature("replicas_wanted", 0.0, 1.0, "wanted replicas / scale_replicas"),
+    Feature("replicas_ready", 0.0, 2.0, "ready replicas / scale_replicas"),
 )
 PRESENT = (
     Feature("cpu_request", 0.0, 10.0, "CPU request of the template / highest level"),
     Feature("memory_request", 0.0, 10.0, "memory request of the template / highest level"),
-    Feature("replicas_pending", 0.0, 2.0, "pods without a node / max_replicas"),
+    Feature("replicas_pending", 0.0, 2.0, "pods without a node / scale_replicas"),
     Feature(
         "sample_age", 0.0, _OLDEST, "age of the newest sample in control intervals; 10 when there is none"
     ),
@@ -68,10 +68,10 @@ FORECAST_PARTS = (
     Feature("forecast_upper", 0.0, 4.0, "upper end of its 80 % interval"),
 )
 PLAN = (
-    Feature("plan_replicas", 0.0, 1.0, "planned replicas / max_replicas"),
+    Feature("plan_replicas", 0.0, 1.0, "planned replicas / scale_replicas"),
     Feature("plan_cpu_request", 0.0, 10.0, "planned CPU request / highest level"),
     Feature("plan_memory_request", 0.0, 10.0, "planned memory request / highest level"),
-    Feature("plan_step", -1.0, 1.0, "planned minus wanted replicas / max_replicas"),
+    Feature("plan_step", -1.0, 1.0, "planned minus wanted replicas / scale_replicas"),
 )
 CLOCK = (
     Feature("day_sin", -1.0, 1.0, "sine of the time of day"),
@@ -90,7 +90,7 @@ class Scales(NamedTuple):
 
     rate_rps: NDArray[np.float64]
     """(num_services,)"""
-    max_replicas: NDArray[np.float64]
+    replicas: NDArray[np.float64]
     """(num_services,)"""
     slo_s: NDArray[np.float64]
     """(num_services,)"""
@@ -147,9 +147,9 @@ def _scales(config: ObservationConfig, cluster: ClusterConfig) -> Scales:
     services = cluster.services
     return Scales(
         rate_rps=np.array(
-            [s.max_replicas * s.quota.cpu_limit_cores / s.parameters.cpu_demand_core_s for s in services]
+            [s.replicas_scale * s.quota.cpu_limit_cores / s.parameters.cpu_demand_core_s for s in services]
         ),
-        max_replicas=np.array([float(s.max_replicas) for s in services]),
+        replicas=np.array([float(s.replicas_scale) for s in services]),
         slo_s=np.array([s.slo_response_time_s for s in services]),
         cpu_cores=np.array([s.cpu_levels_cores[-1] for s in services]),
         memory_bytes=np.array([s.memory_levels_bytes[-1] for s in services]),
@@ -189,8 +189,8 @@ def _push_history(service: Record, scales: Scales, row: NDArray[np.float32], at:
     row[at + 3] = _clip(service.seen_response_s / scales.slo_s[s], 10.0)
     row[at + 4] = _clip(service.seen_error_ratio, 1.0)
     row[at + 5] = _clip(math.log1p(service.seen_in_flight) * 0.1, 2.0)
-    row[at + 6] = service.wanted / scales.max_replicas[s]
-    row[at + 7] = _clip((service.ready + service.dead_endpoints) / scales.max_replicas[s], 2.0)
+    row[at + 6] = service.wanted / scales.replicas[s]
+    row[at + 7] = _clip((service.ready + service.dead_endpoints) / scales.replicas[s], 2.0)
 
 
 @kernel
@@ -274,7 +274,7 @@ def write_observation(
     at = 0
     for s in range(world.services.shape[1]):
         service = world.services[b, s]
-        most = scales.max_replicas[s]
+        most = scales.replicas[s]
         first = at
         _push_history(service, scales, row, first, s)
         at += scales.lags * _FEATURES

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from podgym.envs.cluster import Quota
 from podgym.envs.config import EnvConfig, override
@@ -115,20 +115,40 @@ def _target(service: ServiceConfig, settings: KubernetesSettings, reader: Deploy
 
 
 def _bounded(service: ServiceConfig, given: TargetSettings, found: DeploymentState) -> ServiceConfig:
+    slo_s = given.slo_response_time_s
+    return dataclasses.replace(
+        service,
+        **bounds(service, given, found.replicas),
+        slo_response_time_s=service.slo_response_time_s if slo_s is None else slo_s,
+    )
+
+
+def bounds(service: ServiceConfig, given: TargetSettings, initial_replicas: int) -> dict[str, Any]:
+    """Return the replicas of a service as fields of its configuration.
+
+    Observations keep the scale of the simulated environment, unless there may be more replicas than that, so
+    that a policy that was trained there acts within narrower bounds as well.
+
+    Args:
+        service: as simulated.
+        given: what the settings say.
+        initial_replicas: at the start, before it is brought within the bounds.
+
+    Raises:
+        InputError: the least is above the most.
+    """
     least = given.min_replicas if given.min_replicas is not None else service.min_replicas
     most = given.max_replicas if given.max_replicas is not None else service.max_replicas
     if least > most:
         raise InputError(
             f"services.{service.name}: min_replicas {least} is above max_replicas {most}; give both."
         )
-    slo_s = given.slo_response_time_s
-    return dataclasses.replace(
-        service,
-        min_replicas=least,
-        max_replicas=most,
-        initial_replicas=min(max(found.replicas, least), most),
-        slo_response_time_s=service.slo_response_time_s if slo_s is None else slo_s,
-    )
+    return {
+        "min_replicas": least,
+        "max_replicas": most,
+        "scale_replicas": max(most, service.replicas_scale),
+        "initial_replicas": min(max(initial_replicas, least), most),
+    }
 
 
 def _refuse_surprise(service: ServiceConfig, given: TargetSettings, found: DeploymentState) -> None:

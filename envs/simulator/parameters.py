@@ -264,6 +264,9 @@ class ServiceConfig:
     """Least replicas that may be wanted."""
     max_replicas: int = 28
     """Most replicas that may be wanted."""
+    scale_replicas: int | None = None
+    """Replicas that observations count as 1; None: ``max_replicas``. A policy knows one scale, so keep that
+    of its training where it may want fewer replicas."""
     cpu_request_cores: float = 0.5
     """CPU request of a pod at the start."""
     memory_request_bytes: float = 512 * MIB
@@ -290,6 +293,11 @@ class ServiceConfig:
         return self.parameters.name
 
     @property
+    def replicas_scale(self) -> int:
+        """Replicas that observations count as 1."""
+        return self.max_replicas if self.scale_replicas is None else self.scale_replicas
+
+    @property
     def quota(self) -> Quota:
         """Requests and limits of a pod at the start."""
         return Quota(
@@ -300,13 +308,18 @@ class ServiceConfig:
         )
 
     def __post_init__(self) -> None:
-        for name in ("min_replicas", "max_replicas", "initial_replicas"):
+        for name in ("min_replicas", "max_replicas", "initial_replicas", "replicas_scale"):
             if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int):
                 raise InputError(f"{self.name}.{name} is {getattr(self, name)!r}; it must be a whole number.")
         if not 1 <= self.min_replicas <= self.initial_replicas <= self.max_replicas <= 5000:
             raise InputError(
                 f"{self.name}: need 1 <= min_replicas <= initial_replicas <= max_replicas <= 5000; got "
                 f"{self.min_replicas}, {self.initial_replicas}, {self.max_replicas}."
+            )
+        if not self.max_replicas <= self.replicas_scale <= 5000:
+            raise InputError(
+                f"{self.name}.scale_replicas is {self.scale_replicas}; it must be max_replicas, "
+                f"{self.max_replicas}, or more, up to 5000."
             )
         require(self, "cpu_request_cores", low=1e-3, high=LARGEST_CPU_CORES)
         for name in ("memory_request_bytes", "slo_response_time_s"):

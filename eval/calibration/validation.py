@@ -195,7 +195,9 @@ def _first_state(service: ServiceConfig, columns: Mapping[str, Floats]) -> Servi
     change = float(np.nan_to_num(columns["replica_change"][0]))
     first = int(min(max(round(float(wanted[0]) - change), 1), _MOST_REPLICAS))
     most = int(max(np.nanmax(wanted), service.max_replicas, first))
-    fields: dict[str, Any] = {"initial_replicas": first, "min_replicas": 1, "max_replicas": most}
+    fields: dict[str, Any] = {
+        "initial_replicas": first, "min_replicas": 1, "max_replicas": most, "scale_replicas": None
+    }  # fmt: skip
     request, limit = float(columns["cpu_request_cores"][0]), float(columns["cpu_limit_cores"][0])
     if 0.0 < request <= limit < math.inf:
         fields |= {"cpu_request_cores": request, "cpu_limit_ratio": limit / request}

@@ -10,6 +10,7 @@ from podgym.agents.running import load_actor, surroundings
 from podgym.baselines import PlanningController, make_controller
 from podgym.envs.config import EnvConfig, override
 from podgym.envs.kubernetes.settings import KubernetesSettings
+from podgym.envs.kubernetes.targets import bounds
 from podgym.envs.make import scenario_config
 from podgym.envs.protocols import Planner, RateForecaster
 from podgym.envs.registration import ENVIRONMENT_IDS
@@ -164,11 +165,7 @@ def base_config(settings: KubernetesSettings) -> EnvConfig:
     for name, target in settings.services.items():
         if name not in known:
             raise unknown_name(f"service of {settings.environment}", name, known)
-        service = known[name]
-        low = service.min_replicas if target.min_replicas is None else target.min_replicas
-        high = service.max_replicas if target.max_replicas is None else target.max_replicas
-        first = min(max(service.initial_replicas, low), high)
-        changes[name] = {"min_replicas": low, "max_replicas": high, "initial_replicas": first}
+        changes[name] = bounds(known[name], target, known[name].initial_replicas)
     return override(config, {"cluster": {"services": changes}})
 
 

@@ -141,7 +141,7 @@ BURST = scenario_config("burst")
 DIFFERENCES = {
     "fewer lags": ({"observation": {"lags": 4}}, r"position 32 \(of 91 and 59\): 'web.cpu_util.*-4\]' for"),
     "more minutes": ({"observation": {"horizon_minutes": 6}}, r"web.forecast_mean\[\+6min\]"),
-    "another bound": ({"cluster": {"services": {"web": {"max_replicas": 20}}}}, "max_replicas 28 .* and 20"),
+    "another scale": ({"cluster": {"services": {"web": {"max_replicas": 20}}}}, "28 replicas .* and 20"),
     "other levels": ({"cluster": {"services": {"web": {"cpu_levels_cores": [0.25, 0.5]}}}}, "cpu_levels"),
     "another mode": ({"action": {"mode": "residual"}}, "action mode.*'delta' for .* and 'residual'"),
     "other steps": ({"action": {"replica_steps": [-12, 0, 1]}}, r"position 1 \(of 17 and 3\): -8 for .* 0"),
@@ -156,6 +156,11 @@ def test_the_first_difference_to_an_environment_is_named(name):
     check_interface(describe(), BURST)
     with pytest.raises(InputError, match=words):
         check_interface(describe(), override(BURST, changes))
+
+
+def test_a_policy_acts_within_narrower_bounds():
+    web = {"min_replicas": 2, "max_replicas": 8, "scale_replicas": 28}
+    check_interface(describe(), override(BURST, {"cluster": {"services": {"web": web}}}))
 
 
 def test_other_services_are_named():

@@ -21,7 +21,7 @@ HISTORY = (
 
 def most_rps(service):
     """Request rate that a service can serve with all the pods it may have."""
-    return service.max_replicas * service.quota.cpu_limit_cores / service.parameters.cpu_demand_core_s
+    return service.replicas_scale * service.quota.cpu_limit_cores / service.parameters.cpu_demand_core_s
 
 
 def expected_history(service, view):
@@ -31,8 +31,8 @@ def expected_history(service, view):
         "response_time": (view.response_time_s / service.slo_response_time_s, 10.0),
         "error_ratio": (view.error_ratio, 1.0),
         "in_flight": (math.log1p(view.in_flight) / 10, 2.0),
-        "replicas_wanted": (view.replicas_wanted / service.max_replicas, 1.0),
-        "replicas_ready": (view.replicas_ready / service.max_replicas, 2.0),
+        "replicas_wanted": (view.replicas_wanted / service.replicas_scale, 1.0),
+        "replicas_ready": (view.replicas_ready / service.replicas_scale, 2.0),
     }
     sampled = [pod.sample for pod in view.pods if pod.ready and pod.sample]
     if sampled:
@@ -46,12 +46,12 @@ def expected_present(service, view, plan, age_intervals):
     return {
         "cpu_request": view.quota.cpu_request_cores / cpu_top,
         "memory_request": view.quota.memory_request_bytes / memory_top,
-        "replicas_pending": sum(pod.start_time_s is None for pod in view.pods) / service.max_replicas,
+        "replicas_pending": sum(pod.start_time_s is None for pod in view.pods) / service.replicas_scale,
         "sample_age": min(age_intervals, 10.0),
-        "plan_replicas": plan[0] / service.max_replicas,
+        "plan_replicas": plan[0] / service.replicas_scale,
         "plan_cpu_request": plan[1] / cpu_top,
         "plan_memory_request": plan[2] / memory_top,
-        "plan_step": (plan[0] - view.replicas_wanted) / service.max_replicas,
+        "plan_step": (plan[0] - view.replicas_wanted) / service.replicas_scale,
     }
 
 
@@ -81,10 +81,11 @@ def expected_observation(env, views, plan, future_rps):
     return expected
 
 
-@pytest.mark.parametrize("services", [1, 2])
-def test_an_observation_is_what_its_names_say(make_env, two_services, services):
+@pytest.mark.parametrize("case", ["one service", "two services", "another scale"])
+def test_an_observation_is_what_its_names_say(make_env, two_services, case):
     load = (60.0, 60.0, 700.0, 700.0, 60.0, 0.0, 90.0)
-    cluster = two_services if services == 2 else {}
+    scaled = {"services": {"web": {"scale_replicas": 40}}}
+    cluster = {"one service": {}, "two services": two_services, "another scale": scaled}[case]
     seen = {"forecast": "oracle", "lags": 4}
     env = make_env(load, start_time_s=200_000.0, planned=True, observation=seen, cluster=cluster)
     env.action_space.seed(1)

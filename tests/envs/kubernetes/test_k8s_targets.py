@@ -45,6 +45,9 @@ def test_what_is_found_lies_over_the_simulated_environment():
     assert service is target.service
     assert service.quota == QUOTA
     assert (service.min_replicas, service.max_replicas, service.initial_replicas) == (2, 9, 6)
+    assert service.replicas_scale == 28  # observations look as in the simulated environment
+    (wider,) = resolve(settings(max_replicas=40), Reader())[0].cluster.services
+    assert wider.replicas_scale == 40
     assert service.slo_response_time_s == 0.4
     assert (target.watched.namespace, target.watched.deployment, target.container) == ("demo", "shop", "main")
 
