@@ -11,7 +11,7 @@ STAMP := $(VENV)/.podgym-installed
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo-quick test lint format format-check typecheck layers unit check wheel-test \
-        gates promises bench clean
+        gates promises cluster-test bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ gates: $(STAMP) ## prove that every gate can fail
 
 promises: $(STAMP) ## prove that each promise of the real cluster can be broken and is noticed (some minutes)
 	@$(BIN)/python scripts/prove_promises.py --processes 2
+
+cluster-test: $(STAMP) ## test against the cluster of KUBECONFIG, or a server of the binaries in KUBEBUILDER_ASSETS
+	@$(if $(KUBEBUILDER_ASSETS),scripts/with_api_server.sh "$(KUBEBUILDER_ASSETS)") \
+	  $(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure the speed of the simulator
 	@$(BIN)/podgym bench

@@ -14,7 +14,7 @@ def imported_by(statement: str, folder: Path) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after ``statement``."""
     code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     command = [sys.executable, "-c", code]
-    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=240)
     return set(finished.stdout.split())
 
 

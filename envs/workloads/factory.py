@@ -66,14 +66,19 @@ def _mixture(
     return mixture
 
 
-def _families(*, part: Part = "train") -> MixtureWorkload:
-    """Return the mixture of all generated families, each as often."""
+def _families(*, weights: Sequence[float] | None = None, part: Part = "train") -> MixtureWorkload:
+    """Return the mixture of all generated families.
+
+    Args:
+        weights: relative frequency of each, in the order of ``FAMILIES``; None: all alike.
+        part: of the seeds.
+    """
     rates_rps = {"flash": FLASH_RATE_RPS}
     members = [
         _generated(family, mean_rate_rps=rates_rps.get(family, MEAN_RATE_RPS), part=part)
         for family in FAMILIES
     ]
-    return MixtureWorkload(members, name="families")
+    return MixtureWorkload(members, weights, name="families")
 
 
 def _member(entry: str | Mapping[str, Any], part: str | None) -> Workload:
@@ -111,7 +116,7 @@ def make_workload(name: str | Path, **options: object) -> Workload:
         name: a name in ``WORKLOADS``, or the path of a CSV or parquet file.
         options: keyword arguments of what makes it: ``offset_s`` and ``user_variation`` for the scenarios;
             ``mean_rate_rps``, ``part`` and ``grid`` for the families; those of ``open_trace`` for traces and
-            files; ``of``, ``weights`` and ``part`` for a mixture.
+            files; ``weights`` and ``part`` for ``families``; ``of`` besides for a mixture.
 
     Raises:
         InputError: an unknown name or option, with the closest match, or a bad value of an option.

@@ -117,7 +117,7 @@ def test_a_signal_gives_the_target_back(
     try:
         wait_until(lambda: testbed.replicas() == 4, "it scales", BEGUN_S)
         run.send_signal(number)
-        _, stderr = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=240)
     finally:
         run.kill()
     assert run.returncode == status, stderr

@@ -54,7 +54,7 @@ class Demo:
         Raises:
             TimeoutError: it did not within 20 s.
         """
-        end_s = time.monotonic() + 20.0
+        end_s = time.monotonic() + 120.0
         found: object = None
         while time.monotonic() < end_s:
             try:

@@ -196,7 +196,7 @@ class ProcessCluster:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return result
 
-    def wait_until(self, condition: Callable[[], object], timeout_s: float = 30.0, what: str = "it") -> None:
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = 120.0, what: str = "it") -> None:
         """Poll until a condition holds.
 
         Raises:

@@ -117,7 +117,7 @@ def test_it_is_ready_only_after_its_start_up_and_drains_before_it_ends(tmp_path:
 
 
 def poll(condition: object) -> None:
-    end_s = time.monotonic() + 20.0
+    end_s = time.monotonic() + 120.0
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end_s
         time.sleep(0.01)

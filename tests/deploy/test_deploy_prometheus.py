@@ -122,7 +122,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
 
 
 def poll(url: str) -> dict[str, Any]:
-    end_s = time.monotonic() + 30.0
+    end_s = time.monotonic() + 120.0
     while time.monotonic() < end_s:
         try:
             with urllib.request.urlopen(url, timeout=2.0) as answer:

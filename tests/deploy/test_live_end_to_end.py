@@ -42,7 +42,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def podgym(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=110)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240)
 
 
 def scaling(cluster: ProcessCluster, folder: Path) -> list[str]:
@@ -72,7 +72,7 @@ def test_a_killed_run_is_undone_by_restore(tmp_path):
             run.kill()
             run.wait()
         assert note(cluster) is not None
-        refused = subprocess.run(scaling(cluster, tmp_path), capture_output=True, text=True, timeout=110)
+        refused = subprocess.run(scaling(cluster, tmp_path), capture_output=True, text=True, timeout=240)
         assert refused.returncode == 2
         assert "podgym restore" in refused.stderr
         restored = podgym("restore", "--cluster", str(cluster.settings_file))
@@ -91,7 +91,7 @@ def test_sigterm_gives_the_target_back(tmp_path):
         )
         cluster.wait_until(lambda: cluster.deployment()["spec"]["replicas"] == 4, 60.0, "it scales")
         run.send_signal(signal.SIGTERM)
-        _, stderr = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=240)
         assert run.returncode == 143, stderr
         assert cluster.deployment()["spec"] == before
         assert note(cluster) is None

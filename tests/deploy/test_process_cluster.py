@@ -79,7 +79,7 @@ def test_podgym_reads_load_and_cpu_of_the_pods_from_prometheus(
         (reading,) = source.read([WEB])
     finally:
         load.terminate()
-        _, errors = load.communicate(timeout=30)
+        _, errors = load.communicate(timeout=240)
     assert load.returncode == 0, errors
     assert reading.problems == {}
     assert 25.0 < reading.request_rate_rps < 60.0

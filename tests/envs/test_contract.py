@@ -70,7 +70,7 @@ def test_a_fresh_interpreter_needs_no_import(id_):
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert result.stderr == ""

@@ -228,7 +228,7 @@ def test_equal_seeds_are_equal_across_processes():
         "print(module.digest_of_everything())\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False
     )
     assert result.stderr == ""
     assert result.stdout.strip() == digest_of_everything()

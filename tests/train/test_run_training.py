@@ -146,7 +146,7 @@ def test_a_run_that_was_killed_is_the_run_that_was_not(whole, tmp_path):
     folder = tmp_path / "killed"
     command = [sys.executable, "-c", _KILLED, str(folder), tests]
     done = subprocess.run(
-        command, capture_output=True, timeout=110, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert not (folder / "final.policy").exists()

@@ -40,6 +40,6 @@ def test_p22_prometheus_reads_a_reset_as_load_that_goes_on(tmp_path):
     }
     (tmp_path / "reset.yml").write_text(yaml.safe_dump(content))
     done = subprocess.run(
-        ["promtool", "test", "rules", "reset.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["promtool", "test", "rules", "reset.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -156,7 +156,7 @@ forgotten.watch()
 def test_a_program_that_ends_restores_once_while_it_still_has_its_certificates(ending, restored):
     code = ENDS.format(ending=ending)
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     lines = run.stdout.splitlines()
     assert lines.count("restored") == restored

@@ -82,7 +82,7 @@ def spec(server):
 
 def scaled(server, process):
     """Wait until the first decision was carried out, and a few more were made."""
-    deadline_s = time.monotonic() + 60.0
+    deadline_s = time.monotonic() + 240.0
     while server.lines("GET").count("GET /apis/apps/v1/namespaces/demo/deployments/web") < 8:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_s
@@ -101,7 +101,7 @@ def test_p55_a_signal_gives_the_target_back_and_keeps_the_record(start, server, 
     process = start()
     scaled(server, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 128 + number, errors
     assert spec(server) == before
     assert recorded(tmp_path)["ended_because"] == number.name
@@ -110,7 +110,7 @@ def test_p55_a_signal_gives_the_target_back_and_keeps_the_record(start, server, 
 def test_p55_an_exception_gives_the_target_back_and_keeps_the_record(start, server, tmp_path):
     before = spec(server)
     process = start(fails_at=6)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 1, errors
     assert any(write.body.get("spec") == {"replicas": LET_PASS} for write in server.writes)
     assert spec(server) == before
@@ -122,7 +122,7 @@ def test_p55_after_kill_9_the_last_safe_value_stays_until_it_is_restored(start, 
     process = start()
     scaled(server, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     wanted, notes = spec(server)
     assert wanted["replicas"] == LET_PASS
     assert json.loads(notes[ANNOTATION])["replicas"] == FOUND

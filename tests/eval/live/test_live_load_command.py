@@ -24,7 +24,7 @@ def python(code, *words):
 
 
 def wait_for(condition):
-    limit_s = time.monotonic() + 20.0
+    limit_s = time.monotonic() + 120.0
     while not condition():
         assert time.monotonic() < limit_s, "it did not happen"
         time.sleep(0.01)

@@ -311,6 +311,6 @@ def test_chromium_opens_it(rich_html, tmp_path):
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.count("<svg") == rich_html.count("<svg")
     assert "CONSOLE" not in done.stderr  # what a page logs, errors included

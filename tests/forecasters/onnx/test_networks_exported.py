@@ -213,7 +213,7 @@ print(*forecaster.predict(np.full((1, forecaster.manifest.context, 2), 200.0), [
         cwd=path.parent,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert finished.stderr == ""
     printed = [[float(number) for number in line.split()] for line in finished.stdout.splitlines()]
