@@ -15,6 +15,7 @@ from typing import Any
 
 import gevent
 from arrivals import Array
+from gevent import Greenlet
 from gevent.event import Event
 from load_record import LoadRecord
 from locust import FastHttpUser, task
@@ -22,6 +23,8 @@ from locust.exception import StopUser
 
 _LOOK_S = 0.2
 """How often the file with the endpoints is looked at."""
+STOPPED_DRAIN_S = 5.0
+"""How long answers are still waited for after the order to stop; whoever gives it may force it after 10 s."""
 
 
 @dataclass(slots=True)
@@ -38,7 +41,7 @@ class Plan:
     """JSON list of base addresses, read again when it changes: each request goes to the next; None: to the
     host."""
     drain_s: float
-    """How long the last answers are waited for."""
+    """How long the last answers are waited for; after the order to stop ``STOPPED_DRAIN_S`` at most."""
     record: LoadRecord = field(init=False)
     """What happened."""
     stop: Event = field(default_factory=Event)
@@ -98,7 +101,7 @@ class OpenLoopUser(FastHttpUser):
             requests.append(gevent.spawn(self._send, due_s))
             if len(requests) > 10_000:
                 requests = [request for request in requests if not request.dead]
-        gevent.joinall(requests, timeout=plan.drain_s)
+        self._drain(requests)
         gevent.killall(requests)
         self.environment.runner.quit()
         raise StopUser
@@ -115,6 +118,14 @@ class OpenLoopUser(FastHttpUser):
             if stop.is_set():
                 return True
         return bool(stop.is_set())
+
+    def _drain(self, requests: list[Greenlet]) -> None:
+        """Wait for the last answers."""
+        end_s = self._now_s() + self.plan.drain_s
+        answered = gevent.spawn(gevent.joinall, requests)
+        gevent.wait([answered, self.plan.stop], timeout=self.plan.drain_s, count=1)
+        answered.join(min(max(end_s - self._now_s(), 0.0), STOPPED_DRAIN_S))
+        answered.kill()
 
     def _send(self, due_s: float) -> None:
         failed = True

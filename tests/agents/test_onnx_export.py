@@ -240,5 +240,5 @@ def test_deciding_needs_onnx_runtime_alone(exported):
         "print(len(action), sorted({'torch', 'onnx', 'pandas'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, str(exported)]
-    run = subprocess.run(command, cwd=exported.parent, capture_output=True, text=True, check=True, timeout=240)
+    run = subprocess.run(command, cwd=exported.parent, capture_output=True, text=True, check=True, timeout=99)
     assert run.stdout.strip() == "3 []"

@@ -88,16 +88,16 @@ def test_module_runs_and_help_imports_nothing_heavy(tmp_path):
         "sys.exit(status or len(heavy))"
     )
     command = [sys.executable, "-c", code]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=240).returncode == 0
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=99).returncode == 0
     command = [sys.executable, "-m", "podgym", "--version"]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=99)
     assert finished.stdout == f"podgym {cli.__version__}\n"
 
 
 def test_reader_that_goes_away_is_no_error(tmp_path):
     command = f"{sys.executable} -m podgym --help | true; echo ${{PIPESTATUS[0]}}"
     finished = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=99
     )
     assert "Traceback" not in finished.stderr
     assert finished.stdout.strip() == "0"

@@ -310,6 +310,25 @@ def test_nothing_waits_for_answers_and_sigterm_ends_it_early(service: Demo, tmp_
     assert abs(rows[0]["sent"] - 60.0) < 4.0 * math.sqrt(60.0)
 
 
+def test_answers_that_do_not_come_cost_no_record(service: Demo, tmp_path: Path) -> None:
+    """Whoever stops it may kill it ten seconds later; the answers of a full service take longer than that."""
+    course = tmp_path / "load.csv"
+    course.write_text("time_s,rate_rps\n0,30\n1,30\n")
+    process = start("--profile", str(course), "--url", service.url, "--demand-s", "0", "--latency-s", "59",
+                    "--timeout-s", "300", "--output", str(tmp_path / "out"))  # fmt: skip
+    try:
+        while service.metrics()["http_requests_in_flight"] < 10.0:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    summary = json.loads((tmp_path / "out" / "load.json").read_text())
+    assert summary["sent"] >= 10
+    assert (summary["completed"], summary["failed"]) == (0, summary["sent"])
+
+
 def test_the_locustfile_plays_the_same_load(service: Demo, tmp_path: Path) -> None:
     locust = shutil.which("locust", path=str(Path(sys.executable).parent))
     if locust is None:

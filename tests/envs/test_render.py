@@ -78,4 +78,4 @@ def test_pyplot_is_left_alone(tmp_path):
         "import sys; from podgym.envs.render import figure_pixels; figure_pixels([], 0.25); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=240, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=99, check=False).returncode == 0

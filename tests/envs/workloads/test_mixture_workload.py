@@ -155,3 +155,13 @@ def test_families_are_all_families_each_as_often_and_apart_by_part():
     assert (train.part, dev.part, train.name) == ("train", "dev", "families")
     same = [make.sample(np.random.default_rng(1), 3600.0).values for make in (train, dev)]
     assert len(same[0]) != len(same[1]) or not np.array_equal(*same)
+
+
+def test_families_can_be_weighed():
+    weighed = make_workload("families", weights=[0.0, 0.0, 1.0, 3.0, 0.0])
+    labels = [weighed.sample(np.random.default_rng(seed), 3600.0).label.split()[0] for seed in range(200)]
+    counts = [labels.count(f"family:{family}") for family in FAMILIES]
+    assert counts[2] + counts[3] == 200
+    assert 120 < counts[3] < 180
+    with pytest.raises(InputError, match="weights"):
+        make_workload("families", weights=[1.0, 1.0])
