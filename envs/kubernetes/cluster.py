@@ -129,7 +129,6 @@ class KubernetesCluster:
         self.states = self._states()
         self._before = self.states
         self._steps: tuple[ServiceStep, ...] = ()
-        self._replica_changes = [0] * len(self.targets)
         self._failures = 0
         self.ended_because = None
         self.start_epoch_s = self._clock.epoch_s()
@@ -188,8 +187,8 @@ class KubernetesCluster:
     def reports(self) -> list[Mapping[str, float]]:
         """Return the report of the last interval, one per service."""
         return [
-            interval_report(before, now, self.log.time_s, self.log.duration_s, change)
-            for before, now, change in zip(self._before, self.states, self._replica_changes, strict=True)
+            interval_report(before, now, self.log.time_s, self.log.duration_s)
+            for before, now in zip(self._before, self.states, strict=True)
         ]
 
     @property
@@ -222,7 +221,6 @@ class KubernetesCluster:
     ) -> ServiceStep:
         deployment, state = self._deployments[index], self.states[index]
         self._api.charge(self.targets[index].name)
-        self._replica_changes[index] = 0
         try:
             step = self._actuators[index].carry_out(
                 decision, state, deployment, signals_of(state, self._settings.metrics, epoch_s),
@@ -236,7 +234,6 @@ class KubernetesCluster:
         except ClusterError as error:  # conflicts that do not end, a spent budget, what may pass: hold
             return _held(self.targets[index].name, deployment.replicas, str(error))
         if step.written and self._settings.mode == "act":
-            self._replica_changes[index] = abs(step.replicas_set - deployment.replicas)
             self._deployments[index] = dataclasses.replace(deployment, replicas=step.replicas_set)
         return step
 

@@ -66,7 +66,7 @@ def _known(value: float, otherwise: float = 0.0) -> float:
 
 
 def interval_report(
-    before: ServiceState, now: ServiceState, time_s: float, duration_s: float, replica_change: int
+    before: ServiceState, now: ServiceState, time_s: float, duration_s: float
 ) -> Mapping[str, float]:
     """Return the columns of the simulator's report that differ from 0, for one service.
 
@@ -75,7 +75,6 @@ def interval_report(
         now: the service at its end.
         time_s: end of the interval, seconds since the episode began.
         duration_s: its length.
-        replica_change: replicas added (or taken away) by the decision before it.
     """
     reading = now.reading
     arrived = _known(reading.request_rate_rps) * duration_s
@@ -116,7 +115,8 @@ def interval_report(
         "memory_request_bytes": now.quota.memory_request_bytes,
         "pods_created": float(len(_names(now) - _names(before))),
         "pods_removed": float(len(_names(before) - _names(now))),
-        "replica_change": float(replica_change),
+        # By whom does not matter: of an autoscaler in the cluster, that is only watched, nothing else is known.
+        "replica_change": float(now.replicas_wanted - before.replicas_wanted),
     }
 
 

@@ -123,6 +123,17 @@ def test_shadow_mode_writes_nothing():
     assert env.log.services[0].replicas_set != 8  # what it would have done stands in the log
 
 
+def test_what_an_autoscaler_in_the_cluster_changes_is_churn_of_what_is_watched():
+    env, backend, _ = made(mode="shadow")
+    env.reset(seed=3)
+    found, seen = env.cluster.states[0].replicas_wanted, []
+    for replicas in (found, found + 3, found + 1, found + 1):
+        backend.foreign_scale(replicas)
+        env.step_decisions([ServiceDecision()])
+        seen.append(env.cluster.reports()[0]["replica_change"])
+    assert seen == [0.0, 3.0, -2.0, 0.0]
+
+
 def test_a_late_step_is_reported_and_the_grid_stays():
     env, _, clock = made()
     env.reset(seed=3)

@@ -34,8 +34,8 @@ READING = ServiceReading(
 
 def test_a_hand_worked_interval():
     before = state([pod("a"), pod("b"), pod("c", placed=False)])
-    now = state([pod("a", restarts=2), pod("b", oom_killed_s=5.0), pod("d", ready=False)], READING)
-    report = interval_report(before, now, time_s=45.0, duration_s=15.0, replica_change=2)
+    now = state([pod("a", restarts=2), pod("b", oom_killed_s=5.0), pod("d", ready=False)], READING, wanted=1)
+    report = interval_report(before, now, time_s=45.0, duration_s=15.0)
     assert report["offered_rps"] == 20.0
     assert report["arrived"] == 300.0
     assert report["rejected"] == pytest.approx(30.0)
@@ -47,14 +47,14 @@ def test_a_hand_worked_interval():
     assert report["memory_requested_byte_s"] == pytest.approx(0.5 * (2 + 3) * 100.0 * 15.0)
     assert report["replica_s"] == pytest.approx(3 * 15.0)
     assert report["ready_replica_s"] == pytest.approx(0.5 * (3 + 2) * 15.0)
-    assert (report["restarts"], report["oom_kills"], report["replica_change"]) == (2.0, 1.0, 2.0)
+    assert (report["restarts"], report["oom_kills"], report["replica_change"]) == (2.0, 1.0, -2.0)
     assert (report["pods_created"], report["pods_removed"]) == (1.0, 1.0)
     assert report["service_cv"] == pytest.approx(0.5)
     assert report["in_system"] == 4.0
 
 
 def test_what_was_not_measured_adds_nothing_and_stays_nan_where_it_is_a_mean():
-    report = interval_report(state([]), state([]), time_s=15.0, duration_s=15.0, replica_change=0)
+    report = interval_report(state([]), state([]), time_s=15.0, duration_s=15.0)
     assert report["arrived"] == report["slo_violations"] == report["cpu_used_core_s"] == 0.0
     assert math.isnan(report["response_time_mean_s"])
 
