@@ -115,7 +115,7 @@ def interval_report(
         "memory_request_bytes": now.quota.memory_request_bytes,
         "pods_created": float(len(_names(now) - _names(before))),
         "pods_removed": float(len(_names(before) - _names(now))),
-        # By whom does not matter: of an autoscaler in the cluster, that is only watched, nothing else is known.
+        # By whomever: of an autoscaler in the cluster that is only watched nothing else is known.
         "replica_change": float(now.replicas_wanted - before.replicas_wanted),
     }
 
