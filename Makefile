@@ -68,6 +68,8 @@ promises: $(STAMP) ## prove that each promise of the real cluster can be broken 
 	@$(BIN)/python scripts/prove_promises.py --processes 2
 
 cluster-test: $(STAMP) ## test against the cluster of KUBECONFIG, or a server of the binaries in KUBEBUILDER_ASSETS
+	@test -n "$(KUBECONFIG)$(KUBEBUILDER_ASSETS)" && test -z "$(and $(KUBECONFIG),$(KUBEBUILDER_ASSETS))" || { \
+	  echo "Name either a cluster, KUBECONFIG=FILE, or a folder of binaries, KUBEBUILDER_ASSETS=FOLDER." >&2; exit 2; }
 	@$(if $(KUBEBUILDER_ASSETS),scripts/with_api_server.sh "$(KUBEBUILDER_ASSETS)") \
 	  $(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
 

@@ -82,7 +82,7 @@ def check_interface(description: PolicyDescription, environment: "Configured") -
     difference = (
         _difference("services", [each.name for each in description.services],
                     [each.name for each in has.services])
-        or _service_difference(description.services, has.services)
+        or _service_difference(description.services, has.services, description.action_mode)
         or _difference("observation", description.observation_names, has.observation_names)
         or _difference("action mode", [description.action_mode], [has.action_mode])
         or _difference("steps of the replicas", description.replica_steps, has.replica_steps)
@@ -105,15 +105,20 @@ def _config_of(environment: "Configured") -> EnvConfig:
     return config
 
 
-def _service_difference(own: Sequence[ServiceSpec], other: Sequence[ServiceSpec]) -> str:
-    """Describe the first difference; bounds are none, as an environment holds every wish within its own."""
+def _service_difference(own: Sequence[ServiceSpec], other: Sequence[ServiceSpec], mode: str) -> str:
+    """Describe the first difference.
+
+    Bounds are none where actions are steps, which the environment holds within its own; a choice of the mode
+    ``absolute`` counts from ``min_replicas``.
+    """
+    names = ["cpu_levels_cores", "memory_levels_bytes"] + (["min_replicas"] if mode == "absolute" else [])
     for mine, theirs in zip(own, other, strict=True):
         if mine.max_replicas != theirs.max_replicas:
             return (
                 f"observations of service {mine.name!r} count {mine.max_replicas} replicas as 1 for the "
-                f"policy and {theirs.max_replicas} in the environment (its scale_replicas)"
+                f"policy and {theirs.max_replicas} in the environment, see scale_replicas"
             )
-        for name in ("cpu_levels_cores", "memory_levels_bytes"):
+        for name in names:
             if getattr(mine, name) != getattr(theirs, name):
                 return (
                     f"service {mine.name!r} has {name} {getattr(mine, name)} for the policy and "

@@ -32,9 +32,10 @@ stop() {
     rm -rf "$folder"
 }
 trap stop EXIT
+trap 'exit 143' TERM
 
 free_port() {
-    python3 -c 'import socket; with_it = socket.socket(); with_it.bind(("127.0.0.1", 0)); print(with_it.getsockname()[1])'
+    python3 -c 'import socket; own = socket.socket(); own.bind(("127.0.0.1", 0)); print(own.getsockname()[1])'
 }
 
 begin() {
@@ -58,8 +59,9 @@ begin "$binaries/etcd" --data-dir "$folder/etcd" --unsafe-no-fsync \
     --listen-client-urls "http://127.0.0.1:$store" --advertise-client-urls "http://127.0.0.1:$store" \
     --listen-peer-urls "http://127.0.0.1:$peers"
 begin "$binaries/kube-apiserver" --etcd-servers "http://127.0.0.1:$store" \
-    --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$secure" --cert-dir "$folder/certificates" \
-    --authorization-mode RBAC --token-auth-file "$folder/tokens.csv" --service-cluster-ip-range 10.0.0.0/24 \
+    --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$secure" \
+    --cert-dir "$folder/certificates" --service-cluster-ip-range 10.0.0.0/24 \
+    --authorization-mode RBAC --token-auth-file "$folder/tokens.csv" \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$folder/accounts.key" \
     --service-account-signing-key-file "$folder/accounts.key"
 
@@ -67,13 +69,13 @@ server=https://127.0.0.1:$secure
 authority=$folder/certificates/apiserver.crt
 for ((waited = 0; ; waited++)); do
     kill -0 "${processes[1]}" 2>/dev/null || give_up "kube-apiserver ended" kube-apiserver
-    curl --silent --cacert "$authority" --header "Authorization: Bearer $token" "$server/readyz" 2>/dev/null |
+    curl --silent --noproxy '*' --cacert "$authority" --header "Authorization: Bearer $token" "$server/readyz" 2>/dev/null |
         grep -qx ok && break
     [ "$waited" -lt 120 ] || give_up "kube-apiserver is not ready" kube-apiserver
     sleep 0.5
 done
 
-export KUBECONFIG=$folder/kubeconfig
+export KUBECONFIG=$folder/kubeconfig NO_PROXY=127.0.0.1
 (
     umask 077
     cat >"$KUBECONFIG" <<END

@@ -39,11 +39,11 @@ class Discovery:
         """Return the version in which to speak of a kind; None: the server does not know its group.
 
         An unknown kind answers 404, or 403 where RBAC does not name it: asking first tells the two apart. A
-        server that hides what it serves is spoken to in the newest version.
+        server that hides what it serves is spoken to in the newest version, and so is any about custom kinds.
 
         Raises:
-            InputError: the server knows the group, but no version that is known here, so objects of the kind
-                could be there and not be seen.
+            InputError: the server knows the group of a kind of Kubernetes' own, but no version that is known
+                here, so objects of the kind could be there and not be seen.
         """
         if not self._groups_asked:
             self._groups = self._ask("/apis", self._apis.get_api_versions, _groups)
@@ -53,6 +53,8 @@ class Discovery:
         served = self._groups.get(kind.group)
         if served is None:
             return None
+        if kind.custom:  # groups may hold other kinds as well, in versions of their own
+            return kind.version
         for version in (kind.version, *kind.older):
             if version in served:
                 return version

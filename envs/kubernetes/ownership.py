@@ -82,6 +82,8 @@ def find_owners(api: OwnerApi, deployment: DeploymentState) -> tuple[Owner, ...]
 
     Raises:
         AccessDeniedError: they may not be listed, so nobody knows.
+        InputError: the server serves HPAs in no version that is known here.
+        MissingError: the same, of a server that hides what it serves.
     """
     namespace = deployment.namespace
     scaled = [
@@ -156,7 +158,8 @@ def take_over(api: OwnerApi, owners: Sequence[Owner]) -> tuple[Stopped, ...]:
     Save ``stopped_state(owners)`` first: a run killed between the two can then be undone.
 
     Raises:
-        InputError: another Deployment is among them, which cannot be stopped.
+        InputError: another Deployment is among them, which cannot be stopped; or the server did not keep the
+            change that stops one.
     """
     for owner in owners:
         if owner.kind not in _KINDS:
@@ -168,13 +171,22 @@ def take_over(api: OwnerApi, owners: Sequence[Owner]) -> tuple[Stopped, ...]:
         for stopped in stopped_state(owners):
             # First, as a patch whose answer was lost may have been done.
             done.append(stopped)
-            api.patch_object(
-                _KINDS[stopped.kind], stopped.namespace, stopped.name, _STOPPING[stopped.kind], MERGE_PATCH
-            )
-    except ClusterError as error:
+            _stop(api, stopped)
+    except (ClusterError, InputError) as error:
         _undo(api, done, error)
         raise
     return tuple(done)
+
+
+def _stop(api: OwnerApi, stopped: Stopped) -> None:
+    kind = _KINDS[stopped.kind]
+    api.patch_object(kind, stopped.namespace, stopped.name, _STOPPING[stopped.kind], MERGE_PATCH)
+    now = api.find_object(kind, stopped.namespace, stopped.name)
+    if now is not None and not _STILL_STOPPED[stopped.kind](now):
+        raise InputError(  # fields that a server does not know are dropped without an error
+            f"{stopped.kind} {stopped.name} goes on: the API server accepted the change that stops it and "
+            "did not keep it, as releases before 1.18 do and webhooks may; remove it for the run."
+        )
 
 
 def _require_stoppable(owner: Owner) -> None:
@@ -185,7 +197,7 @@ def _require_stoppable(owner: Owner) -> None:
         )
 
 
-def _undo(api: OwnerApi, done: Sequence[Stopped], error: ClusterError) -> None:
+def _undo(api: OwnerApi, done: Sequence[Stopped], error: Exception) -> None:
     try:
         hand_back(api, done)
     except ClusterError as second:

@@ -126,8 +126,8 @@ def _bounded(service: ServiceConfig, given: TargetSettings, found: DeploymentSta
 def bounds(service: ServiceConfig, given: TargetSettings, initial_replicas: int) -> dict[str, Any]:
     """Return the replicas of a service as fields of its configuration.
 
-    Observations keep the scale of the simulated environment, unless there may be more replicas than that, so
-    that a policy that was trained there acts within narrower bounds as well.
+    A scale of observations that was set stays, unless there may be more replicas than that, so that a policy
+    acts within narrower bounds than those of its training.
 
     Args:
         service: as simulated.
@@ -146,7 +146,7 @@ def bounds(service: ServiceConfig, given: TargetSettings, initial_replicas: int)
     return {
         "min_replicas": least,
         "max_replicas": most,
-        "scale_replicas": max(most, service.replicas_scale),
+        "scale_replicas": None if service.scale_replicas is None else max(most, service.scale_replicas),
         "initial_replicas": min(max(initial_replicas, least), most),
     }
 

@@ -1,7 +1,6 @@
 """The physical parameters of the simulated cluster: services, nodes, load, monitoring and faults.
 
-Each is a frozen dataclass; each field is a constant with unit, source and default. Nothing here knows
-about reinforcement learning.
+Each is a frozen dataclass; each field is a constant with unit, source and default.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Literal
 from podgym.envs.cluster import Quota
 from podgym.envs.simulator.constants import constant
 from podgym.envs.simulator.validation import (
+    callers_first,
     is_number,
     require,
     require_choice,
@@ -265,8 +265,7 @@ class ServiceConfig:
     max_replicas: int = 28
     """Most replicas that may be wanted."""
     scale_replicas: int | None = None
-    """Replicas that observations count as 1; None: ``max_replicas``. A policy knows one scale, so keep that
-    of its training where it may want fewer replicas."""
+    """Replicas that observations count as 1; None: ``max_replicas``. A policy knows that of its training."""
     cpu_request_cores: float = 0.5
     """CPU request of a pod at the start."""
     memory_request_bytes: float = 512 * MIB
@@ -317,10 +316,8 @@ class ServiceConfig:
                 f"{self.min_replicas}, {self.initial_replicas}, {self.max_replicas}."
             )
         if not self.max_replicas <= self.replicas_scale <= 5000:
-            raise InputError(
-                f"{self.name}.scale_replicas is {self.scale_replicas}; it must be max_replicas, "
-                f"{self.max_replicas}, or more, up to 5000."
-            )
+            allowed = f"it must be from max_replicas, {self.max_replicas}, to 5000."
+            raise InputError(f"{self.name}.scale_replicas is {self.scale_replicas}; {allowed}")
         require(self, "cpu_request_cores", low=1e-3, high=LARGEST_CPU_CORES)
         for name in ("memory_request_bytes", "slo_response_time_s"):
             require(self, name, low=1e-6)
@@ -359,11 +356,9 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         require(self, "tick_s", low=1e-3)
         require(self, "control_interval_s", low=self.tick_s)
-        if self.monitoring.scrape_interval_s < self.tick_s:
-            raise InputError(
-                f"scrape_interval_s {self.monitoring.scrape_interval_s:g} is shorter than a tick "
-                f"({self.tick_s:g} s)."
-            )
+        scrape_s = self.monitoring.scrape_interval_s
+        if scrape_s < self.tick_s:
+            raise InputError(f"scrape_interval_s {scrape_s:g} is shorter than a tick ({self.tick_s:g} s).")
         ticks = self.control_interval_s / self.tick_s
         if abs(ticks - round(ticks)) > 1e-9:
             raise InputError(
@@ -400,15 +395,5 @@ class ClusterConfig:
             InputError: the call graph has a cycle.
         """
         names = [service.name for service in self.services]
-        waiting = {name: {s.name for s in self.services if s.calls.get(name, 0.0) > 0} for name in names}
-        order: list[int] = []
-        while waiting:
-            free = [name for name in names if name in waiting and not waiting[name]]
-            if not free:
-                raise InputError(f"the call graph has a cycle among {', '.join(sorted(waiting))}.")
-            for name in free:
-                order.append(names.index(name))
-                del waiting[name]
-            for callers in waiting.values():
-                callers.difference_update(free)
-        return tuple(order)
+        callers = {name: {s.name for s in self.services if s.calls.get(name, 0.0) > 0} for name in names}
+        return tuple(names.index(name) for name in callers_first(callers))

@@ -1,6 +1,7 @@
 """Checks of parameter values: each refusal names the field, what was got and what is allowed."""
 
 import math
+from collections.abc import Mapping, Set
 from typing import get_args
 
 from podgym.errors import InputError, unknown_name
@@ -47,3 +48,22 @@ def require_choice(parameters: object, name: str, choices: object) -> None:
     value = getattr(parameters, name)
     if value not in get_args(choices):
         raise unknown_name(f"value of {type(parameters).__name__}.{name}", value, get_args(choices))
+
+
+def callers_first(callers: Mapping[str, Set[str]]) -> list[str]:
+    """Return names with every caller before its callees, otherwise in their own order.
+
+    Args:
+        callers: by name, who calls it.
+
+    Raises:
+        InputError: the calls have a cycle.
+    """
+    order: list[str] = []
+    while len(order) < len(callers):
+        free = [name for name in callers if name not in order and callers[name] <= set(order)]
+        if not free:
+            left = sorted(set(callers) - set(order))
+            raise InputError(f"the call graph has a cycle among {', '.join(left)}.")
+        order += free
+    return order

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from podgym.agents.description import ServiceSpec
 from podgym.agents.running import load_actor, surroundings
 from podgym.baselines import PlanningController, make_controller
 from podgym.envs.config import EnvConfig, override
@@ -151,22 +152,27 @@ class Prepared:
     """Forecaster of the same contender in the simulator, as in ``podgym.eval.runner.Job``."""
 
 
-def base_config(settings: KubernetesSettings) -> EnvConfig:
+def base_config(settings: KubernetesSettings, changes: Mapping[str, Any] | None = None) -> EnvConfig:
     """Return the simulated environment of settings, before anything is read from the cluster.
+
+    Args:
+        settings: of the cluster.
+        changes: laid over those of the settings, below the bounds of the services.
 
     Raises:
         InputError: an unknown environment or service, or a change that it refuses.
     """
     if settings.environment not in ENVIRONMENT_IDS:
         raise unknown_name("environment", settings.environment, ENVIRONMENT_IDS)
-    config = override(scenario_config(ENVIRONMENT_IDS[settings.environment]), settings.changes)
+    config = scenario_config(ENVIRONMENT_IDS[settings.environment])
+    config = override(override(config, settings.changes), changes or {})
     known = {service.name: service for service in config.cluster.services}
-    changes: dict[str, Any] = {}
+    bounded: dict[str, Any] = {}
     for name, target in settings.services.items():
         if name not in known:
             raise unknown_name(f"service of {settings.environment}", name, known)
-        changes[name] = bounds(known[name], target, known[name].initial_replicas)
-    return override(config, {"cluster": {"services": changes}})
+        bounded[name] = bounds(known[name], target, known[name].initial_replicas)
+    return override(config, {"cluster": {"services": bounded}})
 
 
 def prepare(plan: LivePlan, contender: Contender) -> Prepared:
@@ -201,8 +207,9 @@ def _prepared_policy(plan: LivePlan, contender: Contender, file: str, changes: M
     forecaster = plan.policy_forecaster
     if ORACLE in (forecaster, None if forecaster else policy.description.forecaster):
         raise _no_oracle(contender.label)
-    around = surroundings(policy, config=base_config(plan.settings), forecaster=forecaster)
-    own = {"action": around.config.action, "observation": around.config.observation}
+    scaled = _scaled(base_config(plan.settings), policy.description.services)
+    around = surroundings(policy, config=base_config(plan.settings, scaled), forecaster=forecaster)
+    own = {"action": around.config.action, "observation": around.config.observation, **scaled}
     facts = policy_facts(policy, file, forecaster)
 
     def run(env: Environment, seed: int, on_failure: OnFailure) -> EpisodeRecord:
@@ -212,6 +219,22 @@ def _prepared_policy(plan: LivePlan, contender: Contender, file: str, changes: M
         )  # fmt: skip
 
     return Prepared(plan.settings, around.planner, around.forecaster, {**changes, **own}, run, forecaster)
+
+
+def _scaled(config: EnvConfig, services: Sequence[ServiceSpec]) -> dict[str, Any]:
+    """Return the changes with which observations count replicas as a policy knows them."""
+    known = {service.name: service for service in config.cluster.services}
+    changes: dict[str, Any] = {}
+    for each in services:
+        if each.name in known:
+            service, most = known[each.name], each.max_replicas
+            changes[each.name] = {
+                "min_replicas": min(service.min_replicas, most),
+                "max_replicas": most,
+                "scale_replicas": most,
+                "initial_replicas": min(service.initial_replicas, most),
+            }
+    return {"cluster": {"services": changes}}
 
 
 def _no_oracle(label: str) -> InputError:

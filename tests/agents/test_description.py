@@ -158,9 +158,21 @@ def test_the_first_difference_to_an_environment_is_named(name):
         check_interface(describe(), override(BURST, changes))
 
 
-def test_a_policy_acts_within_narrower_bounds():
+def test_a_policy_of_steps_acts_within_narrower_bounds():
     web = {"min_replicas": 2, "max_replicas": 8, "scale_replicas": 28}
     check_interface(describe(), override(BURST, {"cluster": {"services": {"web": web}}}))
+
+
+def test_a_policy_of_absolute_choices_counts_from_the_least():
+    absolute = {"action": {"mode": "absolute"}}
+    former = {"cluster": {"services": {"web": {"min_replicas": 3}}}}
+    shifted = {
+        "cluster": {"services": {"web": {"min_replicas": 1, "max_replicas": 26, "scale_replicas": 28}}}
+    }
+    policy = describe(changes={**absolute, **former})
+    check_interface(policy, override(BURST, {**absolute, **former}))
+    with pytest.raises(InputError, match="min_replicas 3 for the policy and 1"):
+        check_interface(policy, override(BURST, {**absolute, **shifted}))
 
 
 def test_other_services_are_named():

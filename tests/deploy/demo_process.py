@@ -52,7 +52,7 @@ class Demo:
         """Poll until an address answers with a status.
 
         Raises:
-            TimeoutError: it did not within 20 s.
+            TimeoutError: it did not within 120 s.
         """
         end_s = time.monotonic() + 120.0
         found: object = None

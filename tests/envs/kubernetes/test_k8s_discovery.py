@@ -54,6 +54,22 @@ def test_p11_a_server_whose_hpas_cannot_be_read_is_refused(api_for, server):
     assert server.writes == []
 
 
+def test_p11_an_owner_that_goes_on_although_it_was_told_to_stop_is_refused(api_for, server):
+    """A server that does not know the field drops it and answers 200."""
+    server.put(HPAS, "demo", "web", {"spec": SPEC})
+    api = api_for()
+    owners = find_owners(api, api.deployment("demo", "web"))
+    server.fail("PATCH", "/horizontalpodautoscalers/web$", 200, body=server.get(HPAS, "demo", "web"))
+    with pytest.raises(InputError, match=r"goes on: .* did not keep it"):
+        take_over(api, owners)
+    assert server.get(HPAS, "demo", "web")["spec"] == SPEC
+
+
+def test_a_custom_kind_in_a_version_that_is_not_known_is_none(api_for, server):
+    server.app.resources["keda.sh/v2/somethings"] = server.app.resources[HPAS]
+    assert api_for().list_objects(SCALED_OBJECT, "demo") == ()
+
+
 def test_a_server_that_hides_what_it_serves_is_asked_all_the_same(api_for, server):
     server.put(HPAS, "demo", "web", {"spec": SPEC})
     server.fail("GET", "^/apis/?$", 403)

@@ -45,9 +45,12 @@ def test_what_is_found_lies_over_the_simulated_environment():
     assert service is target.service
     assert service.quota == QUOTA
     assert (service.min_replicas, service.max_replicas, service.initial_replicas) == (2, 9, 6)
-    assert service.replicas_scale == 28  # observations look as in the simulated environment
-    (wider,) = resolve(settings(max_replicas=40), Reader())[0].cluster.services
-    assert wider.replicas_scale == 40
+    assert service.replicas_scale == 9
+    changes = {"cluster": {"services": {"web": {"scale_replicas": 28}}}}
+    for most, scale in ((9, 28), (40, 40)):  # a scale that was set stays, as far as it can
+        (service,) = resolve(settings(max_replicas=most), Reader(), changes)[0].cluster.services
+        assert (service.max_replicas, service.replicas_scale) == (most, scale)
+    service = config.cluster.services[0]
     assert service.slo_response_time_s == 0.4
     assert (target.watched.namespace, target.watched.deployment, target.container) == ("demo", "shop", "main")
 

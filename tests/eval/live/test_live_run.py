@@ -128,6 +128,22 @@ def test_the_autoscaler_in_the_cluster_is_watched_in_shadow_mode(tmp_path):
     assert [(each.mode, each.take_over) for each in opener.settings] == [("shadow", False), ("act", True)]
 
 
+@pytest.mark.parametrize(("trained_with", "allowed"), [(28, 8), (20, 8), (50, 20), (20, None)])
+def test_a_policy_keeps_the_scale_of_its_training_within_the_bounds_of_the_cluster(
+    tmp_path, trained_with, allowed
+):
+    web = {"web": {"max_replicas": trained_with}}
+    save_policy(random_policy(describe(changes={"cluster": {"services": web}})), tmp_path / "mine.policy")
+    contenders = agent_contenders([str(tmp_path / "mine.policy")], "podgym/Burst-v0")
+    settings = live_settings(services={"web": {"max_replicas": allowed} if allowed else {}})
+    opener = Opener()
+    result = run(tmp_path / "out", *contenders, opener=opener, settings=settings)
+    changed = opener.changes[0]["cluster"]["services"]["web"]
+    assert changed["scale_replicas"] == trained_with
+    (episode,) = result.episodes
+    assert episode.recording.record.columns["replicas_wanted"].max() <= (allowed or trained_with)
+
+
 def test_a_policy_decides_with_its_own_observation_and_actions(tmp_path):
     policy = random_policy(describe(changes={"action": {"quotas": False}, "observation": {"lags": 4}}))
     save_policy(policy, tmp_path / "mine.policy")
