@@ -151,9 +151,9 @@ def test_the_generalist_of_the_agents():
     assert said in page
     for name in words:
         assert float(found[f"podgym/Family{name}-v0"]["p_value_holm"]) < 0.01
-    for name, text in (("Variable", "(+0.1 %, p = {})"), ("Burst", "(+0.4 %, p = {})")):
+    for name, text in (("Variable", "(−0.3 %, p = {})"), ("Burst", "(−0.4 %, p = {})")):
         row = found[f"podgym/Family{name}-v0"]
-        assert f"+{100 * float(row['relative_difference']):.1f}" in text
+        assert f"({percent(row['relative_difference'])} %" in text
         assert text.format(p_value(row["p_value_holm"])) in page
 
 
