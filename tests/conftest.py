@@ -1,6 +1,8 @@
 """What every test shares: one thread, no display, hypothesis without chance, the folder of real data."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before numpy, numba and torch are first imported: several threads make results depend on the machine.
@@ -41,3 +43,11 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of shared data at {folder}; set PODGYM_SHARED to use one")
     return folder
+
+
+@pytest.fixture
+def hangup_is_not_ignored() -> Iterator[None]:
+    """Under nohup it is, and podgym leaves it so."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)

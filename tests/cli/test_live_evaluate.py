@@ -195,6 +195,7 @@ def test_a_cluster_that_is_not_given_back_is_status_1_with_what_there_is(
     assert "- The evaluation was ended: not restored" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.usefixtures("hangup_is_not_ignored")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({}, "; the cluster was given back."), ({"mode": "shadow"}, "; nothing was changed in the cluster."),

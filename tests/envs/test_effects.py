@@ -59,6 +59,7 @@ OPTIONS = {
     "ServiceConfig.initial_replicas": ({"initial_replicas": 7}, {}),
     "ServiceConfig.min_replicas": ({"min_replicas": 3}, {}),
     "ServiceConfig.max_replicas": ({"max_replicas": 9}, {}),
+    "ServiceConfig.scale_replicas": ({"scale_replicas": 40}, {}),
     "ServiceConfig.cpu_request_cores": ({"cpu_request_cores": 0.75}, {}),
     "ServiceConfig.memory_request_bytes": ({"memory_request_bytes": 384 * MIB}, {}),
     "ServiceConfig.cpu_limit_ratio": ({"cpu_limit_ratio": 2.0}, {}),

@@ -174,6 +174,7 @@ def test_an_episode_that_the_cluster_ended_counts_as_far_as_it_went(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("hangup_is_not_ignored")
 def test_a_signal_ends_the_episode_gives_back_the_cluster_and_keeps_what_was_measured(tmp_path, number):
     opener, before = Opener(raises=(6, raising(number))), signal.getsignal(number)
     result = run(tmp_path, opener=opener, episodes=3)
