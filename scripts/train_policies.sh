@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the policies behind the published results: five training seeds for every id with one service, one of the
 # generalist on all families. A run that was interrupted goes on where it stopped; one that is finished is kept.
-# About two and a half hours on one core.
+# About three hours on one core.
 # Usage: scripts/train_policies.sh [FOLDER [ENVIRONMENT...]]       runs (default: results/policies)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
